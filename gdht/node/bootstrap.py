@@ -1,0 +1,97 @@
+"""Finding the ring: through the members that the configuration lists, and those we still remember.
+
+Tried again for as long as it takes. A node with an empty list starts a ring of its own; so does one that stands first
+in the list itself, when none of the others is a member.
+"""
+
+import logging
+
+from gdht.core.peer import Peer
+from gdht.errors import GdhtError, JoinFailed, LookupFailed
+from gdht.node.lookup import trail_of
+from gdht.node.membership import found_ring, join, refuse_twin
+from gdht.node.runtime import Runtime
+from gdht.node.state import NodeState
+from gdht.node.status import State
+
+log = logging.getLogger(__name__)
+
+RETRY_S_MIN = 0.2
+RETRY_S_MAX = 5.0
+"""The pause between two rounds through the list doubles from the one to the other."""
+
+
+def enter_ring(rt: Runtime, node: NodeState) -> None:
+    """Become a member, however long it takes. Switches: yes."""
+    if node.state is State.STARTING:
+        node.state = State.JOINING
+    pause_s = RETRY_S_MIN
+    while True:
+        try_to_enter(rt, node)
+        if node.is_member:
+            break
+        log.warning("not in the ring yet: %s; trying again in %.1f s", node.join_error, pause_s)
+        rt.sleep(pause_s * rt.rng.uniform(0.8, 1.2))
+        pause_s = min(2 * pause_s, RETRY_S_MAX)
+    node.contacts = ()
+
+
+def try_to_enter(rt: Runtime, node: NodeState) -> None:
+    """Go through all contacts once; start a ring if that is ours to do. Leaves the reasons in `join_error`."""
+    errors: list[str] = []
+    for peer in node.contacts:
+        if _join_through(rt, node, peer, errors):
+            return
+    listed_first = not node.config.bootstrap
+    for index, address in enumerate(map(str, node.config.bootstrap)):
+        contact = _identify(rt, node, address, errors)
+        if contact is None:
+            continue
+        if contact.ident == node.me.ident:
+            listed_first |= index == 0
+        elif _join_through(rt, node, contact, errors):
+            return
+    node.join_error = "; ".join(errors)
+    if listed_first and not node.is_member:
+        found_ring(node)
+
+
+def look_for_others(rt: Runtime, node: NodeState) -> None:
+    """While we are the only member: see whether the others on our list have a ring, and join it. Switches: yes."""
+    others = [str(address) for address in node.config.bootstrap if str(address) not in _own_addresses(node)]
+    for address in others:
+        contact = _identify(rt, node, address, [])
+        if contact is None or contact.ident == node.me.ident:
+            continue
+        if _join_through(rt, node, contact, []):
+            return
+
+
+def _own_addresses(node: NodeState) -> tuple[str, str]:
+    return node.me.address, str(node.config.p2p_address)
+
+
+def _identify(rt: Runtime, node: NodeState, address: str, errors: list[str]) -> Peer | None:
+    """Who answers at a listed address; ourselves without a call when it is our own."""
+    if address in _own_addresses(node):
+        return node.me
+    try:
+        contact = rt.identify(address, node.config.call_timeout)
+        refuse_twin(node, (contact,))
+    except GdhtError as error:
+        errors.append(f"{address}: {error}")
+        return None
+    return contact
+
+
+def _join_through(rt: Runtime, node: NodeState, contact: Peer, errors: list[str]) -> bool:
+    try:
+        join(rt, node, contact)
+    except LookupFailed as error:
+        hops = [hop.error for hop in trail_of(error) if hop.error]
+        errors.append(f"{contact.address}: {hops[-1] if hops else error}")
+    except JoinFailed as error:
+        errors.append(f"{contact.address}: {error}")
+    else:
+        return True
+    return False

@@ -1,0 +1,81 @@
+"""Questions about the ring that take calls to other nodes: a walk round it, who holds a key, how a lookup goes."""
+
+from gdht.core.ident import key_ident
+from gdht.core.lookup import Hop
+from gdht.core.messages import P2pGetStatus, P2pReplyStat, P2pReplyStatus, P2pStat
+from gdht.core.peer import Peer
+from gdht.errors import GdhtError, LookupFailed
+from gdht.node.ask import ask, ask_each
+from gdht.node.handlers import own_status
+from gdht.node.lookup import find_successor, trail_of
+from gdht.node.runtime import Runtime
+from gdht.node.state import NodeState
+from gdht.node.status import Holder, KeyReport, Trace, TraceHop, Walk, WalkedNode
+
+WALK_S_MAX = 5.0
+"""A walk that takes longer is given up and reported as far as it came."""
+
+
+def walk(rt: Runtime, node: NodeState, nodes_max: int) -> Walk:
+    """Go round the ring along first successors, past dead ones, and gather every node's status. Switches: yes."""
+    deadline_s = rt.now() + WALK_S_MAX
+    met = [WalkedNode(node.me, own_status(node))]
+    seen = {node.me.ident}
+    ahead = list(node.ring.successors)
+    while ahead and len(met) < nodes_max and rt.now() < deadline_s:
+        peer = ahead.pop(0)
+        if peer.ident in seen:
+            return Walk(tuple(met), peer.ident == node.me.ident)
+        seen.add(peer.ident)
+        met.append(_visit(rt, node, peer))
+        status = met[-1].status
+        if status is not None:
+            ahead = list(status.successors)
+    return Walk(tuple(met), len(met) == 1 and node.is_member)
+
+
+def _visit(rt: Runtime, node: NodeState, peer: Peer) -> WalkedNode:
+    try:
+        status = ask(rt, node, peer, P2pGetStatus())
+    except GdhtError as error:
+        return WalkedNode(peer, None, str(error))
+    assert isinstance(status, P2pReplyStatus)
+    return WalkedNode(peer, status)
+
+
+def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
+    """Who should hold a key and who does, among its owner, the nodes that follow, and this one. Switches: yes."""
+    try:
+        found = find_successor(rt, node, key_ident(key), purpose="trace")
+    except LookupFailed as error:
+        return KeyReport(key, (), str(error))
+    peers = {peer.ident: peer for peer in (*found.peers[: node.config.max_replication], node.me)}
+    outcomes = {
+        peer.ident: outcome for peer, outcome in ask_each(rt, node, [(peer, P2pStat(key)) for peer in peers.values()])
+    }
+    stats = [outcome for outcome in outcomes.values() if isinstance(outcome, P2pReplyStat) and outcome.present]
+    replication = max((stat.replication for stat in stats), default=node.config.replication)
+    holders = []
+    for index, peer in enumerate(peers.values()):
+        outcome = outcomes[peer.ident]
+        stat = outcome if isinstance(outcome, P2pReplyStat) else None
+        expected = index < min(replication, len(found.peers))
+        if expected or (stat is not None and stat.present):
+            role = ("replica" if index else "owner") if expected else "misplaced"
+            holders.append(Holder(peer, role, stat, "" if stat else str(outcome)))
+    return KeyReport(key, tuple(holders))
+
+
+def trace(rt: Runtime, node: NodeState, ident: int) -> Trace:
+    """A lookup with everything it met on its way. Switches: yes."""
+    fingers = {finger.peer.ident: finger.number for finger in node.ring.fingers}
+    started_s = rt.now()
+
+    def hops(trail: tuple[Hop, ...]) -> tuple[TraceHop, ...]:
+        return tuple(TraceHop(hop.peer, fingers.get(hop.peer.ident), hop.seconds, hop.dead, hop.error) for hop in trail)
+
+    try:
+        found = find_successor(rt, node, ident, purpose="trace")
+    except LookupFailed as error:
+        return Trace(ident, hops(trail_of(error)), None, rt.now() - started_s, str(error))
+    return Trace(ident, hops(found.trail), found.owner, rt.now() - started_s)

@@ -1,0 +1,126 @@
+"""find_successor: walk towards an identifier, one peer at a time, around those that are dead.
+
+Source: the 2003 paper, section IV-C, in its iterative form: the asking node does the walking, so it knows every hop.
+"""
+
+from gdht.core.lookup import Found, Hop, Lookup
+from gdht.core.messages import P2pGetSuccessor, P2pReplySuccessor
+from gdht.core.peer import Peer
+from gdht.errors import GdhtError, LookupFailed
+from gdht.node.ask import is_dead
+from gdht.node.runtime import Runtime
+from gdht.node.state import NodeState
+
+HOPS_MAX = 64
+"""How many nodes one lookup may ask, dead ones included; an ideal ring of 2^20 nodes needs about 10."""
+
+BUDGET_CALLS = 5
+"""How long one lookup may take, in units of `call_timeout`."""
+
+
+def find_successor(
+    rt: Runtime,
+    node: NodeState,
+    ident: int,
+    *,
+    purpose: str,
+    strict: bool = False,
+    replicas: int = 1,
+    via: tuple[Peer, ...] = (),
+    dead: set[int] | None = None,
+) -> Found:
+    """Find the owner of an identifier and the nodes that follow it. Switches: yes.
+
+    purpose: the label it is counted under. strict: the answer must come from the owner's predecessor. replicas: how
+    many nodes the answer should name, the owner included; it may be fewer. via: peers to ask first. dead: identifiers
+    of peers known to be dead; those that turn out so are added.
+    Raises: LookupFailed; try again later.
+    """
+    lookup = Lookup(ident, HOPS_MAX, set() if dead is None else dead)
+    started_s = rt.now()
+    try:
+        found = _walk(rt, node, lookup, strict, via)
+        if len(found.peers) < replicas and not (found.responder == node.me and node.ring.spans):
+            found = _ask_owner(rt, node, lookup, found)
+    except LookupFailed as error:
+        _count(rt, node, lookup, purpose, error.result, started_s)
+        error.trail = tuple(lookup.trail)
+        raise
+    _count(rt, node, lookup, purpose, "ok", started_s)
+    return found
+
+
+def _walk(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple[Peer, ...]) -> Found:
+    lookup.ask_first(via)
+    if node.is_member:
+        lookup.hear(node.ring.closest_preceding(lookup.ident))
+        if not via:
+            step = node.ring.find_successor_step(lookup.ident, strict)
+            living = lookup.living(step.peers)
+            if step.final and living:
+                return Found(living, node.me, ())
+    return _ask_until_found(rt, node, lookup, strict)
+
+
+def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool) -> Found:
+    deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
+    while peer := lookup.next_peer():
+        if rt.now() >= deadline_s:
+            raise LookupFailed("timeout", f"no owner found within {len(lookup.trail)} hops and the time allowed")
+        reply = _ask_hop(rt, node, lookup, peer, strict)
+        if reply is None:
+            continue
+        living = lookup.living(reply.peers)
+        if reply.final and living:
+            return Found(living, peer, tuple(lookup.trail))
+        if not reply.final:
+            lookup.hear_from(peer, reply.peers)
+    if len(lookup.trail) >= HOPS_MAX:
+        raise LookupFailed("loop", f"no owner found within {HOPS_MAX} hops")
+    raise LookupFailed("no_route", f"nobody left to ask after {len(lookup.trail)} hops")
+
+
+def _ask_owner(rt: Runtime, node: NodeState, lookup: Lookup, found: Found) -> Found:
+    """The same answer with the owner's own successors, when it has some to tell; it knows them best."""
+    lookup.ask_first(found.peers[:1])
+    if found.owner in (node.me, found.responder) or lookup.next_peer() != found.owner:
+        return found
+    reply = _ask_hop(rt, node, lookup, found.owner, strict=False)
+    living = lookup.living(reply.peers if reply and reply.final else found.peers)
+    return Found(living or found.peers, found.responder, tuple(lookup.trail))
+
+
+def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: bool) -> P2pReplySuccessor | None:
+    """Ask one peer and write the outcome down; None when it had no usable answer."""
+    asked_at_s = rt.now()
+    try:
+        reply = rt.call(peer, P2pGetSuccessor(lookup.ident, strict), node.config.call_timeout)
+    except GdhtError as error:
+        dead = is_dead(error)
+        lookup.asked(peer, rt.now() - asked_at_s, dead=dead, error=str(error))
+        if dead:
+            forget_finger(node, peer)
+        return None
+    assert isinstance(reply, P2pReplySuccessor)
+    lookup.asked(peer, rt.now() - asked_at_s)
+    return reply if reply.ident == lookup.ident else None
+
+
+def forget_finger(node: NodeState, peer: Peer) -> None:
+    """Drop a dead peer from the fingers; the protocol's own pointers are the maintenance task's. Switches: no."""
+    fingers = tuple(finger for finger in node.ring.fingers if finger.peer.ident != peer.ident)
+    if len(fingers) < len(node.ring.fingers):
+        node.set_ring(node.ring.with_fingers(fingers))
+
+
+def _count(rt: Runtime, node: NodeState, lookup: Lookup, purpose: str, result: str, started_s: float) -> None:
+    stats = node.stats
+    stats.lookups[purpose, result] += 1
+    stats.lookup_duration[purpose].observe(rt.now() - started_s)
+    stats.lookup_hops[purpose].observe(len(lookup.trail))
+    stats.lookup_dead_hops += lookup.dead_hops
+
+
+def trail_of(error: LookupFailed) -> tuple[Hop, ...]:
+    """Everybody a failed lookup asked, in order."""
+    return tuple(hop for hop in error.trail if isinstance(hop, Hop))

@@ -1,0 +1,285 @@
+"""A node as the outside drives it: its tasks, the doors for clients and peers, and its status.
+
+The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers; one step at a time), replication
+(a newcomer's share, repair), upkeep (expiry, counting).
+"""
+
+import logging
+from collections.abc import Callable
+
+from gdht.config import DhtConfig
+from gdht.core.ident import finger_start
+from gdht.core.messages import Reply, Request
+from gdht.core.peer import Peer
+from gdht.core.ring import Ring
+from gdht.errors import GdhtError
+from gdht.node import inspect, replication
+from gdht.node.bootstrap import enter_ring, look_for_others
+from gdht.node.handlers import handle
+from gdht.node.membership import check_predecessor, fix_fingers, forget, rectify, say_goodbye, stabilize
+from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
+from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.runtime import Runtime, Task
+from gdht.node.state import NodeState
+from gdht.node.stats import Stats
+from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, State, Trace, Walk
+from gdht.node.storage import Store
+
+log = logging.getLogger(__name__)
+
+JITTER = (0.75, 1.25)
+"""Each interval is multiplied by a number from this range, so that the nodes of a ring do not fall into step."""
+
+REPAIR_INTERVALS = 30
+"""A repair round at least every this many stabilize intervals, also when no neighbour changed."""
+
+REPAIR_RETRY_INTERVALS = 5
+"""The same after a round that left records with too few replicas."""
+
+SETTLE_INTERVALS = 0.3
+"""How long neighbours must have had to settle before a repair round, in stabilize intervals."""
+
+LONELY_INTERVALS = 10
+"""How often a node that is the only member looks for the others on its list."""
+
+READY_INTERVALS = 5
+"""A node is ready only if it was stabilized within this many intervals."""
+
+COUNTED_PER_SECOND = 50_000
+"""Counting keys by role is spread so thin that it looks at no more records than this in a second."""
+
+
+class Node:
+    """One member of the ring, or one on its way there."""
+
+    def __init__(
+        self, rt: Runtime, me: Peer, config: DhtConfig, store: Store, *, api_address: str = "", admin_address: str = ""
+    ) -> None:
+        self._rt = rt
+        self._node = NodeState(rt, me, config, store)
+        self._node.api_address = api_address
+        self._node.admin_address = admin_address
+        self._started_at_s = rt.now()
+        self._tasks: dict[str, Task] = {}
+        self._due: dict[str, float] = {}
+
+    # Life ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to look for the ring and to keep our place in it. Switches: no."""
+        for name, run in (("maintenance", self._maintain), ("replication", self._replicate), ("upkeep", self._upkeep)):
+            self._tasks[name] = self._rt.spawn(run, name)
+
+    def stop(self) -> None:
+        """Cancel all tasks; nothing is handed over. Switches: no."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    def drain(self) -> None:
+        """Be a member as before, but no longer ready for clients. Switches: no."""
+        if self._node.state is State.ACTIVE:
+            self._node.state = State.DRAINING
+
+    def leave(self, deadline_s: float) -> None:
+        """Hand all records over within so many seconds, say goodbye and be a member no more. Switches: yes."""
+        node, rt = self._node, self._rt
+        ends_at_s = rt.now() + deadline_s
+        if node.is_member and node.ring.successors:
+            node.state = State.LEAVING
+            hand_over(rt, node, lambda: rt.now() < ends_at_s)
+            node.sealed = True
+            orphans = hand_over(rt, node, lambda: rt.now() < ends_at_s)
+            log.info("handed over keys=%d without_taker=%d", node.store.count, orphans)
+        self.stop()
+        if node.is_member and node.ring.successors:
+            say_goodbye(rt, node)
+        node.gone = True
+
+    # Clients and peers -----------------------------------------------------------------------------------------------
+
+    def handle(self, sender: Peer, request: Request) -> Reply:
+        """Answer another node's request from local state. Switches: no."""
+        return handle(self._node, sender, request, self._rt.wall())
+
+    def put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutOutcome:
+        """Store a value for `ttl_s` seconds on `replicas` nodes; 0 means the configured default. Switches: yes."""
+        return replication.put(self._rt, self._node, key, value, ttl_s, replicas)
+
+    def get(self, key: bytes) -> GetOutcome:
+        """Find the newest value under a key. Switches: yes."""
+        return replication.get(self._rt, self._node, key)
+
+    def try_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutOutcome | None:
+        """`put` when it concerns this node alone, else None. Switches: no."""
+        return replication.try_put(self._node, key, value, ttl_s, replicas, self._rt.wall())
+
+    def try_get(self, key: bytes) -> GetOutcome | None:
+        """`get` when this node owns the key and has it, else None. Switches: no."""
+        return replication.try_get(self._node, key, self._rt.wall())
+
+    # Questions -------------------------------------------------------------------------------------------------------
+
+    def walk(self, nodes_max: int = 1024) -> Walk:
+        """Every node's status, clockwise from this one. Switches: yes."""
+        return inspect.walk(self._rt, self._node, nodes_max)
+
+    def where(self, key: bytes) -> KeyReport:
+        """Who should hold a key and who does. Switches: yes."""
+        return inspect.where(self._rt, self._node, key)
+
+    def trace(self, ident: int) -> Trace:
+        """A lookup step by step. Switches: yes."""
+        return inspect.trace(self._rt, self._node, ident)
+
+    @property
+    def me(self) -> Peer:
+        """This node as others know it."""
+        return self._node.me
+
+    @property
+    def ring(self) -> Ring:
+        """The pointers as they are now."""
+        return self._node.ring
+
+    @property
+    def state(self) -> State:
+        """Where the node is in its life."""
+        return self._node.state
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the node is in the ring."""
+        return self._node.is_member
+
+    @property
+    def receiving(self) -> bool:
+        """Whether its share of the records has not arrived yet."""
+        return self._node.receiving
+
+    @property
+    def stats(self) -> Stats:
+        """The counters."""
+        return self._node.stats
+
+    @property
+    def store(self) -> Store:
+        """The records of this node."""
+        return self._node.store
+
+    def status(self) -> NodeStatus:
+        """A snapshot for pages and metrics, without the checks of the process itself. Switches: no."""
+        node, ring = self._node, self._node.ring
+        return NodeStatus(
+            me=node.me,
+            api_address=node.api_address,
+            admin_address=node.admin_address,
+            ring_name=node.config.ring,
+            state=node.state,
+            uptime_s=self._rt.now() - self._started_at_s,
+            predecessors=ring.predecessors,
+            successors=ring.successors,
+            successor_list_length=ring.length,
+            fingers=tuple(FingerStatus(f.number, finger_start(node.me.ident, f.number), f.peer) for f in ring.fingers),
+            keys=node.keys,
+            store_bytes=node.store.size_bytes,
+            store_bytes_max=node.store.size_bytes_max,
+            owned_ratio=ring.owned_ratio if node.is_member else 0.0,
+            estimated_nodes=ring.estimated_nodes,
+            live_checks=(),
+            ready_checks=self._ready_checks(),
+            stats=node.stats,
+        )
+
+    def _ready_checks(self) -> tuple[Check, ...]:
+        node = self._node
+        joined = "in the ring" if node.is_member else node.join_error or node.state.value
+        successor = str(node.ring.successors[0]) if node.ring.successors else "alone"
+        age_s = None if node.stabilized_at_s is None else self._rt.now() - node.stabilized_at_s
+        in_time = age_s is not None and age_s <= READY_INTERVALS * node.config.stabilize_interval
+        draining = node.state in (State.DRAINING, State.LEAVING)
+        used = f"{node.store.size_bytes} of {node.store.size_bytes_max} bytes"
+        return (
+            Check("joined", node.is_member, joined),
+            Check("successor", node.is_member and (bool(node.ring.successors) or node.founder), successor),
+            Check("stabilize", in_time, "never" if age_s is None else f"{age_s:.1f} s ago"),
+            Check("store_capacity", node.store.size_bytes < node.store.size_bytes_max, used),
+            Check("not_draining", not draining, node.state.value),
+        )
+
+    # Maintenance -----------------------------------------------------------------------------------------------------
+
+    def _maintain(self) -> None:
+        node, rt = self._node, self._rt
+        while True:
+            if not node.is_member:
+                enter_ring(rt, node)
+                now_s = rt.now()
+                self._due = {"stabilize": now_s, "check_predecessor": now_s, "fix_fingers": now_s}
+                self._due["look_for_others"] = now_s + self._interval_s(LONELY_INTERVALS)
+            self._run_steps()
+            node.wake.wait(max(min(self._due.values()) - rt.now(), 0))
+
+    def _run_steps(self) -> None:
+        """Everything that handlers asked for, then every step whose time has come."""
+        node, rt = self._node, self._rt
+        self._forget_departed()
+        while node.notified and node.is_member:
+            notifier = node.notified.pop(next(iter(node.notified)))
+            self._run("rectify", lambda peer=notifier: rectify(rt, node, peer))  # type: ignore[misc]
+        if node.doubted:
+            self._due["check_predecessor"] = rt.now()
+        self._run_if_due("stabilize", lambda: stabilize(rt, node))
+        self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node))
+        self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
+        node.doubted = False
+        if node.ring.alone and node.founder:
+            self._run_if_due("look_for_others", lambda: look_for_others(rt, node), LONELY_INTERVALS)
+        else:
+            self._due["look_for_others"] = rt.now() + self._interval_s(LONELY_INTERVALS)
+
+    def _forget_departed(self) -> None:
+        while self._node.departed:
+            forget(self._node, self._node.departed.pop(next(iter(self._node.departed))))
+            self._due["stabilize"] = self._rt.now()
+
+    def _run_if_due(self, task: str, step: Callable[[], object], intervals: float = 1) -> None:
+        if self._node.is_member and self._due[task] <= self._rt.now():
+            self._run(task, step)
+            self._due[task] = self._rt.now() + self._interval_s(intervals)
+
+    def _run(self, task: str, step: Callable[[], object]) -> None:
+        """Run one step and count what became of it; what is no expected failure ends the task."""
+        stats = self._node.stats
+        try:
+            step()
+        except GdhtError as error:
+            stats.maintenance_runs[task, "error"] += 1
+            log.debug("step failed task=%s error=%s", task, error)
+        else:
+            stats.maintenance_runs[task, "ok"] += 1
+            stats.maintenance_last_success[task] = self._rt.wall()
+
+    def _interval_s(self, intervals: float = 1) -> float:
+        return intervals * self._node.config.stabilize_interval * self._rt.rng.uniform(*JITTER)
+
+    # Replication and upkeep ------------------------------------------------------------------------------------------
+
+    def _replicate(self) -> None:
+        node, rt = self._node, self._rt
+        intervals: float = REPAIR_INTERVALS
+        while True:
+            if node.repair_wanted.wait(self._interval_s(intervals)) and not node.receiving:
+                rt.sleep(self._interval_s(SETTLE_INTERVALS))
+            if not node.is_member:
+                continue
+            if node.receiving:
+                self._run("pull_share", lambda: pull_share(rt, node))
+            self._run("repair", lambda: repair(rt, node))
+            intervals = REPAIR_RETRY_INTERVALS if node.stats.keys_under_replicated else REPAIR_INTERVALS
+
+    def _upkeep(self) -> None:
+        node, rt = self._node, self._rt
+        while True:
+            self._run("expire", lambda: expire(rt, node))
+            counted = count_keys(rt, node)
+            rt.sleep(max(self._interval_s(), counted / COUNTED_PER_SECOND))

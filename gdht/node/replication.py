@@ -1,0 +1,287 @@
+"""put and get: the node that took a client's request coordinates, the owner decides, the replicas follow.
+
+A put goes to the owner and the `replication - 1` nodes after it at once and has succeeded when a write quorum stored
+it. A get asks the owner, then everybody who may hold a replica, and returns the newest copy.
+"""
+
+from typing import NamedTuple
+
+from gdht.core.ident import key_ident
+from gdht.core.lookup import Found
+from gdht.core.messages import (
+    VALUE_BYTES_MAX,
+    FailureReason,
+    P2pFailure,
+    P2pGet,
+    P2pPut,
+    P2pSuccess,
+    RecordCopy,
+    Request,
+)
+from gdht.core.peer import Peer
+from gdht.core.placement import quorum
+from gdht.core.records import Version
+from gdht.errors import CallTimeout, GdhtError, LookupFailed, StoreError
+from gdht.node.ask import ask_each, is_dead
+from gdht.node.copies import accept_copy
+from gdht.node.lookup import find_successor
+from gdht.node.runtime import Outcome, Runtime
+from gdht.node.state import NodeState
+from gdht.node.status import State
+
+ATTEMPTS_MAX = 6
+RETRY_S = 0.05
+"""A request whose owner is unclear is tried again after 50 ms, 100 ms, ...: about 1.5 s in all."""
+
+
+class PutOutcome(NamedTuple):
+    """result: success, quorum, timeout, invalid or error. acknowledged of wanted: how many replicas stored it."""
+
+    result: str
+    acknowledged: int
+    wanted: int
+
+
+class GetOutcome(NamedTuple):
+    """result: success, not_found, timeout or error. value: None unless success."""
+
+    result: str
+    value: bytes | None
+
+
+NOT_SERVING_PUT = PutOutcome("error", 0, 0)
+NOT_SERVING_GET = GetOutcome("error", None)
+NOT_FOUND = GetOutcome("not_found", None)
+
+
+class Search:
+    """What several attempts at one request share: peers known to be dead, and whom to ask first next time."""
+
+    def __init__(self, purpose: str) -> None:
+        self.purpose = purpose
+        self.dead: set[int] = set()
+        self.via: tuple[Peer, ...] = ()
+        self.timed_out = False
+
+    def find(self, rt: Runtime, node: NodeState, key: bytes, replicas: int) -> Found:
+        """The owner and those that follow it, `replicas` in all if there are. Switches: yes. Raises: LookupFailed."""
+        via, self.via = self.via, ()
+        ident = key_ident(key)
+        return find_successor(rt, node, ident, purpose=self.purpose, replicas=replicas, via=via, dead=self.dead)
+
+    def note(self, peer: Peer, outcome: Outcome) -> None:
+        """Learn from an outcome that was no success."""
+        if isinstance(outcome, P2pFailure):
+            if outcome.reason == FailureReason.NOT_RESPONSIBLE:
+                self.via = (peer,)
+            elif outcome.reason == FailureReason.LEAVING:
+                self.dead.add(peer.ident)
+        elif isinstance(outcome, GdhtError):
+            self.timed_out |= isinstance(outcome, CallTimeout)
+            if is_dead(outcome):
+                self.dead.add(peer.ident)
+
+
+# Put ------------------------------------------------------------------------------------------------------------------
+
+
+def put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
+    """Store a value at its owner and replicas. ttl_s, replication: 0 means the configured default. Switches: yes."""
+    if not node.is_member:
+        return NOT_SERVING_PUT
+    if len(value) > VALUE_BYTES_MAX:
+        return PutOutcome("invalid", 0, 0)
+    copy = _new_copy(node, key, value, ttl_s, replication, rt.wall())
+    outcome = _put_copy(rt, node, copy)
+    node.stats.put_acknowledged_replicas.observe(outcome.acknowledged)
+    return outcome
+
+
+def try_put(
+    node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, wall_s: float
+) -> PutOutcome | None:
+    """The same without a switch, when all replicas are this node; None when others are needed."""
+    ring = node.ring
+    if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX:
+        return None
+    if ring.successors and (_replication(node, replication) > 1 or not ring.predecessors):
+        return None
+    if not ring.owns(key_ident(key)):
+        return None
+    try:
+        accept_copy(node, _new_copy(node, key, value, ttl_s, replication, wall_s), wall_s)
+    except StoreError:
+        return PutOutcome("quorum", 0, 1)
+    node.stats.replica_writes["ok"] += 1
+    node.stats.put_acknowledged_replicas.observe(1)
+    return PutOutcome("success", 1, 1)
+
+
+def _replication(node: NodeState, replication: int) -> int:
+    return min(replication or node.config.replication, node.config.max_replication)
+
+
+def _new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, wall_s: float) -> RecordCopy:
+    ttl_ms = min(ttl_s or node.config.default_ttl, node.config.max_ttl) * 1000
+    return RecordCopy(key, ttl_ms, _replication(node, replication), node.stamp(wall_s), value)
+
+
+class Round(NamedTuple):
+    """One attempt at a put. newest: a later version held in its stead, None when it won. again: worth another."""
+
+    outcome: PutOutcome
+    newest: Version | None
+    again: bool
+
+
+def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
+    search = Search("put")
+    outcome = PutOutcome("error", 0, copy.replication)
+    expires_at_s = rt.now() + copy.ttl_ms / 1000
+    for attempt in range(ATTEMPTS_MAX):
+        if attempt:
+            rt.sleep(RETRY_S * attempt)
+            copy = copy._replace(ttl_ms=int((expires_at_s - rt.now()) * 1000))
+        try:
+            found = search.find(rt, node, copy.key, copy.replication)
+        except LookupFailed:
+            search.dead.clear()
+            continue
+        outcome, newest, again = _write(rt, node, copy, found.peers[: copy.replication], search)
+        if newest:
+            node.observe(newest)
+            copy = copy._replace(version=node.stamp(rt.wall()))
+        elif not again:
+            break
+    if outcome.result != "success" and search.timed_out:
+        outcome = outcome._replace(result="timeout")
+    return outcome
+
+
+def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, ...], search: Search) -> Round:
+    """Send a copy to every target at once and wait for all: the promise is about all replicas, not the fastest."""
+    owner = targets[0]
+    requests: list[tuple[Peer, Request]] = [
+        (peer, P2pPut(*copy[:4], as_owner=peer is owner, value=copy.value)) for peer in targets
+    ]
+    acknowledged = 0
+    displaced = unreached = False
+    newest = copy.version
+    for peer, outcome in ask_each(rt, node, requests):
+        node.stats.replica_writes[_write_result(outcome)] += 1
+        if isinstance(outcome, P2pSuccess):
+            acknowledged += 1
+            newest = max(newest, outcome.version)
+        else:
+            search.note(peer, outcome)
+            unreached |= not isinstance(outcome, P2pFailure)
+            displaced |= peer is owner and _is_displaced(outcome)
+    enough = acknowledged >= quorum(node.config.write_quorum, len(targets)) and not displaced
+    result = PutOutcome("success" if enough else "quorum", acknowledged, len(targets))
+    return Round(result, newest if newest > copy.version else None, not enough and (displaced or unreached))
+
+
+def _is_displaced(outcome: Outcome) -> bool:
+    """Whether a node asked as owner said that it is not, or not for much longer: somebody else must decide."""
+    return isinstance(outcome, P2pFailure) and outcome.reason in (
+        FailureReason.NOT_RESPONSIBLE,
+        FailureReason.LEAVING,
+    )
+
+
+def _write_result(outcome: Outcome) -> str:
+    if isinstance(outcome, P2pSuccess):
+        return "ok"
+    if isinstance(outcome, CallTimeout):
+        return "timeout"
+    return "refused" if isinstance(outcome, P2pFailure) else "error"
+
+
+# Get ------------------------------------------------------------------------------------------------------------------
+
+
+def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
+    """Find the newest value under a key. Switches: yes."""
+    if not node.is_member:
+        return NOT_SERVING_GET
+    search = Search("get")
+    for attempt in range(ATTEMPTS_MAX):
+        if attempt:
+            rt.sleep(RETRY_S * attempt)
+        try:
+            found = search.find(rt, node, key, node.config.replication)
+            outcome = _read(rt, node, key, found, search)
+        except LookupFailed:
+            search.dead.clear()
+            continue
+        if outcome is not None:
+            return outcome
+    return GetOutcome("timeout" if search.timed_out else "error", None)
+
+
+def try_get(node: NodeState, key: bytes, wall_s: float) -> GetOutcome | None:
+    """The same without a switch, when this node is the owner and has the record; None when others are needed."""
+    ring = node.ring
+    if node.state is not State.ACTIVE or not ring.owns(key_ident(key)):
+        return None
+    if ring.successors and not ring.predecessors:
+        return None
+    record = node.store.get(key, wall_s)
+    if record is not None:
+        return GetOutcome("success", record.value)
+    return NOT_FOUND if ring.alone and not node.receiving else None
+
+
+def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search) -> GetOutcome | None:
+    """Ask the owner, then its replicas; None when it is worth another attempt. Raises: LookupFailed."""
+    owner = found.owner
+    _, reply = next(ask_each(rt, node, [(owner, P2pGet(key, as_owner=True))]))
+    if isinstance(reply, P2pSuccess):
+        return GetOutcome("success", reply.value)
+    search.note(owner, reply)
+    if isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE:
+        return None
+    if len(found.peers) < node.config.max_replication and not node.ring.spans:
+        search.via = (owner,) if isinstance(reply, P2pFailure) else ()
+        found = search.find(rt, node, key, node.config.max_replication)
+    others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
+    lacking = (owner,) if isinstance(reply, P2pFailure) else ()
+    return _read_replicas(rt, node, key, others[: node.config.max_replication - 1], lacking, search)
+
+
+def _read_replicas(
+    rt: Runtime, node: NodeState, key: bytes, others: tuple[Peer, ...], lacking: tuple[Peer, ...], search: Search
+) -> GetOutcome | None:
+    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it.
+
+    lacking: the owner, if it answered that it does not have the record.
+    """
+    everybody_answered = bool(lacking)
+    missed: list[Peer] = []
+    newest: P2pSuccess | None = None
+    for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in others]):
+        if isinstance(outcome, P2pSuccess):
+            newest = outcome if newest is None else max(newest, outcome, key=lambda copy: copy.version)
+        elif isinstance(outcome, P2pFailure):
+            missed.append(peer)
+        else:
+            search.note(peer, outcome)
+            everybody_answered = False
+    if newest is None:
+        return NOT_FOUND if everybody_answered else None
+    replicas = others[: newest.replication - 1]
+    _repair_after_read(rt, node, newest, (*lacking, *(peer for peer in missed if peer in replicas)))
+    return GetOutcome("success", newest.value)
+
+
+def _repair_after_read(rt: Runtime, node: NodeState, newest: P2pSuccess, lacking: tuple[Peer, ...]) -> None:
+    """Give a record to the replicas that lacked it, beside the answer to the client. Switches: no."""
+    if not lacking:
+        return
+    request = P2pPut(newest.key, newest.ttl_ms, newest.replication, newest.version, False, newest.value)
+
+    def write_back() -> None:
+        for _peer, outcome in ask_each(rt, node, [(peer, request) for peer in lacking]):
+            node.stats.repaired_keys["read"] += isinstance(outcome, P2pSuccess)
+
+    rt.spawn(write_back, "read_repair")

@@ -1,0 +1,145 @@
+"""What a node tells about itself: frozen values that pages, metrics and commands are made from."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from gdht.core.messages import P2pReplyStat, P2pReplyStatus
+from gdht.core.peer import Peer
+from gdht.node.stats import Stats
+
+
+class State(Enum):
+    """Where a node is in its life."""
+
+    STARTING = "starting"
+    JOINING = "joining"
+    ACTIVE = "active"
+    DRAINING = "draining"  # takes no new clients
+    LEAVING = "leaving"  # hands its records over
+    ISOLATED = "isolated"  # lost every successor; looks for the ring through its bootstrap list
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a probe. detail: what is measured, for people; filled in for good and bad alike."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    """How many keys and bytes (keys, values and overhead as the store counts them) a node holds, by role."""
+
+    owned: int = 0
+    replica: int = 0
+    misplaced: int = 0
+    owned_bytes: int = 0
+    replica_bytes: int = 0
+    misplaced_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all roles."""
+        return self.owned_bytes + self.replica_bytes + self.misplaced_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FingerStatus:
+    """One finger without repeats. start: the first place it covers."""
+
+    index: int
+    start: int
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A snapshot of one node. Making one never calls a peer.
+
+    owned_ratio: the share of the circle it owns, 0 to 1. estimated_nodes: ring size from the spacing of successors.
+    stats: live counters, to be read and not changed.
+    """
+
+    me: Peer
+    api_address: str
+    admin_address: str
+    ring_name: str
+    state: State
+    uptime_s: float
+    predecessors: tuple[Peer, ...]
+    successors: tuple[Peer, ...]
+    successor_list_length: int
+    fingers: tuple[FingerStatus, ...]
+    keys: KeyCounts
+    store_bytes: int
+    store_bytes_max: int
+    owned_ratio: float
+    estimated_nodes: float
+    live_checks: tuple[Check, ...]  # event_loop, api_listener, p2p_listener
+    ready_checks: tuple[Check, ...]  # joined, successor, stabilize, store_capacity, not_draining
+    stats: Stats
+
+    @property
+    def predecessor(self) -> Peer | None:
+        """The nearest node counter-clockwise, None when unknown."""
+        return self.predecessors[0] if self.predecessors else None
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedNode:
+    """One node met on a walk. status None: it did not answer, and `error` says why."""
+
+    peer: Peer
+    status: P2pReplyStatus | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The ring clockwise from the asking node. complete: the walk came back to where it began."""
+
+    nodes: tuple[WalkedNode, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What one node says of one key. role: owner, replica, or misplaced; stat None: it did not answer."""
+
+    peer: Peer
+    role: str
+    stat: P2pReplyStat | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """Who should hold a key (owner first) and who does. error: why the owner could not be found."""
+
+    key: bytes
+    holders: tuple[Holder, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceHop:
+    """One node asked during a lookup. finger: index of the finger it came from; None for successors and answers."""
+
+    peer: Peer
+    finger: int | None
+    seconds: float
+    dead: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A lookup step by step. owner None: it failed, and `error` says why."""
+
+    ident: int
+    hops: tuple[TraceHop, ...]
+    owner: Peer | None
+    seconds: float
+    error: str = ""
