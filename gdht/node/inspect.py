@@ -2,10 +2,17 @@
 
 from gdht.core.ident import key_ident
 from gdht.core.lookup import Hop
-from gdht.core.messages import P2pGetStatus, P2pReplyStat, P2pReplyStatus, P2pStat
+from gdht.core.messages import (
+    P2pGetStatus,
+    P2pGetSuccessor,
+    P2pReplyStat,
+    P2pReplyStatus,
+    P2pReplySuccessor,
+    P2pStat,
+)
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError, LookupFailed
-from gdht.node.ask import ask, ask_each
+from gdht.node.ask import ask, ask_each, is_dead
 from gdht.node.handlers import own_status
 from gdht.node.lookup import find_successor, trail_of
 from gdht.node.runtime import Runtime
@@ -67,15 +74,30 @@ def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
 
 
 def trace(rt: Runtime, node: NodeState, ident: int) -> Trace:
-    """A lookup with everything it met on its way. Switches: yes."""
+    """A lookup with everything it met on its way, and the owner's own word for it as the last hop. Switches: yes."""
     fingers = {finger.peer.ident: finger.number for finger in node.ring.fingers}
     started_s = rt.now()
 
     def hops(trail: tuple[Hop, ...]) -> tuple[TraceHop, ...]:
-        return tuple(TraceHop(hop.peer, fingers.get(hop.peer.ident), hop.seconds, hop.dead, hop.error) for hop in trail)
+        return tuple(TraceHop(hop.peer, fingers.get(hop.peer.ident), *hop[1:]) for hop in trail)
 
     try:
         found = find_successor(rt, node, ident, purpose="trace")
     except LookupFailed as error:
         return Trace(ident, hops(trail_of(error)), None, rt.now() - started_s, str(error))
-    return Trace(ident, hops(found.trail), found.owner, rt.now() - started_s)
+    trail = found.trail
+    if found.owner not in (node.me, found.responder):
+        trail = (*trail, _confirm(rt, node, ident, found.owner))
+    return Trace(ident, hops(trail), found.owner, rt.now() - started_s)
+
+
+def _confirm(rt: Runtime, node: NodeState, ident: int, owner: Peer) -> Hop:
+    """Ask the supposed owner of an identifier whether it is."""
+    asked_at_s = rt.now()
+    try:
+        reply = ask(rt, node, owner, P2pGetSuccessor(ident, strict=False))
+    except GdhtError as error:
+        return Hop(owner, rt.now() - asked_at_s, is_dead(error), str(error))
+    assert isinstance(reply, P2pReplySuccessor)
+    agrees = reply.final and reply.peers[:1] == (owner,)
+    return Hop(owner, rt.now() - asked_at_s, False, "" if agrees else "says that it is not the owner")

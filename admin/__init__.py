@@ -1,0 +1,6 @@
+"""The admin port: probes, metrics, JSON and pages, all made from a snapshot of the node."""
+
+from .app import create_app
+from .source import Queries
+
+__all__ = ["Queries", "create_app"]

@@ -1,0 +1,167 @@
+"""Every metric of a node in one table: name, help, labels, and where its value stands in the snapshot.
+
+Counters carry the label words that are known beforehand: those series exist from the first scrape on, so that rate()
+sees the first event. Labels are words from short lists, never a key, a node or an address.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, TypeVar
+
+from gdht.core.messages import METHODS
+from gdht.node.stats import HOPS, LAG_SECONDS, REPLICAS, SECONDS, Histogram
+from gdht.node.status import NodeStatus, State
+
+Labels = tuple[str, ...]
+Values = Mapping[Any, float]  # the keys are Labels; a Mapping does not take shorter tuples for longer ones
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A value that goes up and down; its label values are what `read` returns now."""
+
+    name: str
+    help: str
+    labels: Labels
+    read: Callable[[NodeStatus], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A value that only grows; name without `_total`. words: label values that are there from the start."""
+
+    name: str
+    help: str
+    labels: Labels
+    words: tuple[Labels, ...]
+    read: Callable[[NodeStatus], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A histogram. words: label values that are there from the start; bounds: the buckets of those."""
+
+    name: str
+    help: str
+    labels: Labels
+    bounds: tuple[float, ...]
+    words: tuple[Labels, ...]
+    read: Callable[[NodeStatus], Mapping[Labels, Histogram]]
+
+
+def _plain(value: float) -> Values:
+    return {(): float(value)}
+
+
+def _single(values: Mapping[str, V]) -> dict[Labels, V]:
+    return {(label,): value for label, value in values.items()}
+
+
+def _words(*words: str) -> tuple[Labels, ...]:
+    return tuple((word,) for word in words)
+
+
+def _checks(status: NodeStatus) -> Values:
+    kinds = (("livez", status.live_checks), ("readyz", status.ready_checks))
+    return {(kind, check.name): float(check.ok) for kind, checks in kinds for check in checks}
+
+
+def _pairs(left: Iterable[str], right: Iterable[str]) -> tuple[Labels, ...]:
+    return tuple(product(left, right))
+
+
+OPERATIONS = ("put", "get")
+RESULTS = ("success", "not_found", "timeout", "quorum", "invalid", "overload", "error")
+REQUESTS = tuple(pair for pair in _pairs(OPERATIONS, RESULTS) if pair != ("put", "not_found"))
+PURPOSES = ("put", "get", "join", "fix_finger", "repair", "trace")
+METHOD_WORDS = tuple(METHODS.values())
+
+GAUGES = (
+    Gauge("gdht_node_info", "Who this node is.", ("node_id", "ring"),
+          lambda s: {(f"{s.me.ident:064x}", s.ring_name): 1.0}),
+    Gauge("gdht_node_state", "1 for the state the node is in, 0 for the others.", ("state",),
+          lambda s: {(state.value,): float(state is s.state) for state in State}),
+    Gauge("gdht_healthcheck", "1 for each check of a probe that is well, 0 when it is not.", ("type", "name"), _checks),
+    Gauge("gdht_api_connections", "Open client connections.", (), lambda s: _plain(s.stats.api_connections)),
+    Gauge("gdht_peer_connections", "Open connections to and from other nodes.", ("direction",),
+          lambda s: {("inbound",): 0.0, ("outbound",): 0.0} | _single(s.stats.peer_connections)),
+    Gauge("gdht_ring_successors", "Entries in the successor list.", (), lambda s: _plain(len(s.successors))),
+    Gauge("gdht_ring_successors_target", "Configured length of the successor list.", (),
+          lambda s: _plain(s.successor_list_length)),
+    Gauge("gdht_ring_predecessor_known", "Whether the predecessor is known.", (),
+          lambda s: _plain(s.predecessor is not None)),
+    Gauge("gdht_ring_fingers_distinct", "Different nodes in the finger table.", (),
+          lambda s: _plain(len({finger.peer.ident for finger in s.fingers}))),
+    Gauge("gdht_ring_owned_ratio", "Share of the circle this node owns, 0 to 1.", (), lambda s: _plain(s.owned_ratio)),
+    Gauge("gdht_ring_estimated_nodes", "Size of the ring, from the spacing of the successors.", (),
+          lambda s: _plain(s.estimated_nodes)),
+    Gauge("gdht_maintenance_last_success_timestamp_seconds", "When a maintenance task last succeeded, since the epoch.",
+          ("task",), lambda s: _single(s.stats.maintenance_last_success)),
+    Gauge("gdht_store_keys", "Keys held, by role.", ("role",),
+          lambda s: {("owned",): s.keys.owned, ("replica",): s.keys.replica, ("misplaced",): s.keys.misplaced}),
+    Gauge("gdht_store_bytes", "Bytes held, by role.", ("role",),
+          lambda s: {("owned",): s.keys.owned_bytes, ("replica",): s.keys.replica_bytes,
+                     ("misplaced",): s.keys.misplaced_bytes}),
+    Gauge("gdht_store_capacity_bytes", "Bytes the store may hold.", (), lambda s: _plain(s.store_bytes_max)),
+    Gauge("gdht_keys_under_replicated", "Owned keys with too few copies at the last round of repair.", (),
+          lambda s: _plain(s.stats.keys_under_replicated)),
+)  # fmt: skip
+
+COUNTS = (
+    Count("gdht_api_accepted_connections", "Client connections taken or turned away.", ("result",),
+          _words("accepted", "rejected"), lambda s: _single(s.stats.api_accepted_connections)),
+    Count("gdht_api_requests", "Client requests that ended.", ("operation", "result"),
+          REQUESTS, lambda s: s.stats.api_requests),
+    Count("gdht_api_malformed_messages", "Client messages that were not the protocol.", ("reason",),
+          _words("size", "type", "truncated", "too_large", "trailing", "magic", "value"),
+          lambda s: _single(s.stats.api_malformed_messages)),
+    Count("gdht_rpc_sent_requests", "Requests to other nodes that ended.", ("method", "result"),
+          _pairs(METHOD_WORDS, ("ok", "timeout")), lambda s: s.stats.rpc_sent_requests),
+    Count("gdht_rpc_received_requests", "Requests from other nodes that ended.", ("method", "result"),
+          _pairs(METHOD_WORDS, ("ok",)), lambda s: s.stats.rpc_received_requests),
+    Count("gdht_rpc_timeouts", "Requests to other nodes without an answer in time.", ("method",),
+          _words(*METHOD_WORDS), lambda s: _single(s.stats.rpc_timeouts)),
+    Count("gdht_peer_rejected", "Connections of other nodes that were refused.", ("reason",),
+          (), lambda s: _single(s.stats.peer_rejected)),
+    Count("gdht_network_sent_bytes", "Bytes sent.", ("plane",),
+          _words("api", "p2p"), lambda s: _single(s.stats.network_sent_bytes)),
+    Count("gdht_network_received_bytes", "Bytes received.", ("plane",),
+          _words("api", "p2p"), lambda s: _single(s.stats.network_received_bytes)),
+    Count("gdht_lookups", "Lookups that ended.", ("purpose", "result"),
+          _pairs(PURPOSES, ("ok", "timeout", "no_route")), lambda s: s.stats.lookups),
+    Count("gdht_lookup_dead_hops", "Nodes that did not answer during a lookup and were routed around.", (),
+          ((),), lambda s: _plain(s.stats.lookup_dead_hops)),
+    Count("gdht_ring_pointer_changes", "Changes of the node's pointers into the ring.", ("pointer",),
+          _words("successor", "predecessor", "finger"), lambda s: _single(s.stats.ring_pointer_changes)),
+    Count("gdht_maintenance_runs", "Runs of periodic tasks.", ("task", "result"),
+          (), lambda s: s.stats.maintenance_runs),
+    Count("gdht_store_expired_keys", "Keys dropped because their time was over.", (),
+          ((),), lambda s: _plain(s.stats.store_expired_keys)),
+    Count("gdht_store_rejected_writes", "Writes the store refused.", ("reason",),
+          _words("full", "too_large", "ttl"), lambda s: _single(s.stats.store_rejected_writes)),
+    Count("gdht_replica_writes", "Copies sent to the nodes that should hold them.", ("result",),
+          _words("ok", "timeout"), lambda s: _single(s.stats.replica_writes)),
+    Count("gdht_repaired_keys", "Copies restored where they were missing or old.", ("cause",),
+          (), lambda s: _single(s.stats.repaired_keys)),
+    Count("gdht_handoff_keys", "Keys handed from node to node.", ("direction", "reason"),
+          (), lambda s: s.stats.handoff_keys),
+    Count("gdht_task_crashes", "Background tasks that failed unexpectedly and were started anew.", ("task",),
+          (), lambda s: _single(s.stats.task_crashes)),
+)  # fmt: skip
+
+SPREADS = (
+    Spread("gdht_api_request_duration_seconds", "From a client's request to its answer.", ("operation",), SECONDS,
+           _words(*OPERATIONS), lambda s: _single(s.stats.api_request_duration)),
+    Spread("gdht_rpc_sent_duration_seconds", "From a request to another node to its answer.", ("method",), SECONDS,
+           (), lambda s: _single(s.stats.rpc_sent_duration)),
+    Spread("gdht_lookup_duration_seconds", "How long lookups took.", ("purpose",), SECONDS,
+           _words("put", "get"), lambda s: _single(s.stats.lookup_duration)),
+    Spread("gdht_lookup_hops", "Nodes asked per lookup.", ("purpose",), HOPS,
+           _words("put", "get"), lambda s: _single(s.stats.lookup_hops)),
+    Spread("gdht_put_acknowledged_replicas", "Copies confirmed per put.", (), REPLICAS,
+           ((),), lambda s: {(): s.stats.put_acknowledged_replicas}),
+    Spread("gdht_event_loop_lag_seconds", "How late the event loop runs what is due.", (), LAG_SECONDS,
+           ((),), lambda s: {(): s.stats.event_loop_lag}),
+)  # fmt: skip

@@ -1,0 +1,125 @@
+"""The pages under /admin/ for a browser; they work without JavaScript, which only keeps them fresh."""
+
+from collections.abc import Callable, Mapping
+from math import log2
+from typing import TypeVar
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+from gdht.core.ident import key_ident
+from gdht.core.records import COUNTER_BITS
+from gdht.errors import GdhtError
+from gdht.node.stats import Histogram
+from gdht.node.status import NodeStatus
+
+from .metric_table import OPERATIONS
+from .quantiles import quantile
+from .ring_layout import shape_path
+from .ring_view import ROLES, ring_view
+from .serialize import ring_json
+from .source import Source
+from .text import KEY_FORM, admin_url, parse_key
+
+Answer = TypeVar("Answer")
+
+
+class Pages:
+    """What a person sees of one node."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def blueprint(self) -> Blueprint:
+        """The routes, and the files they use."""
+        routes = Blueprint("pages", __name__, static_folder="static", static_url_path="/admin/static")
+        routes.add_url_rule("/", "root", _to_overview)
+        routes.add_url_rule("/admin/", "overview", self.overview)
+        routes.add_url_rule("/admin/ring", "ring", self.ring)
+        routes.add_url_rule("/admin/keys", "keys", self.keys)
+        routes.add_url_rule("/admin/trace", "trace", self.trace)
+        return routes
+
+    def overview(self) -> str:
+        """This node: its state, neighbours and numbers."""
+        status = self._source.status()
+        return render_template("overview.html", status=status, admin_url=admin_url, **_numbers(status))
+
+    def ring(self) -> Response:
+        """The ring as a drawing and a table; JSON for those who ask for it."""
+        types = request.accept_mimetypes
+        if types["application/json"] > types["text/html"]:
+            return jsonify(ring_json(self._source.status()))
+        shapes = {role: shape_path(role, 7) for role in ROLES}
+        view = ring_view(self._source)
+        return make_response(render_template("ring.html", status=self._source.status(), view=view, legend=shapes))
+
+    def keys(self) -> tuple[str, int]:
+        """Where a key should be, and where it is."""
+        code, asked, report, problem = self._asked(self._source.where)
+        if report and report.error:
+            code, problem = 503, f"The owner of this key could not be found: {report.error}"
+        status = self._source.status()
+        page = render_template(
+            "keys.html", status=status, asked=asked, report=report, problem=problem, form=KEY_FORM, wall_s=_wall_s
+        )
+        return page, code
+
+    def trace(self) -> tuple[str, int]:
+        """How a lookup of a key goes, step by step."""
+        code, asked, trace, problem = self._asked(lambda key: self._source.trace(key_ident(key)))
+        status = self._source.status()
+        ideal = log2(max(1.0, status.estimated_nodes)) / 2
+        page = render_template(
+            "trace.html", status=status, asked=asked, trace=trace, problem=problem, form=KEY_FORM, ideal=ideal
+        )
+        return page, code
+
+    def _asked(self, ask: Callable[[bytes], Answer]) -> tuple[int, str, Answer | None, str]:
+        """Ask about the key of the form: status code, what was typed, the answer if any, and what went wrong."""
+        asked = request.args.get("key", "")
+        if not asked:
+            return 200, "", None, ""
+        try:
+            return 200, asked, ask(parse_key(asked)), ""
+        except ValueError as error:
+            return 400, asked, None, f"This is not a key: {error}."
+        except GdhtError as error:
+            return (503 if error.retriable else 502), asked, None, f"The ring could not be asked: {error}"
+
+
+def _to_overview() -> WerkzeugResponse:
+    return redirect("/admin/")
+
+
+def _wall_s(stamp: int) -> float:
+    """Seconds since the epoch of a version's stamp."""
+    return (stamp >> COUNTER_BITS) / 1000
+
+
+def _numbers(status: NodeStatus) -> dict[str, object]:
+    """Rows of the overview's tables: a word, its results, its times (median and 99th percentile), its mean hops."""
+    stats = status.stats
+    purposes = sorted({purpose for purpose, _ in stats.lookups})
+    return {
+        "requests": [_row(operation, stats.api_requests, stats.api_request_duration) for operation in OPERATIONS],
+        "lookups": [
+            {**_row(purpose, stats.lookups, stats.lookup_duration), "hops": _mean(stats.lookup_hops.get(purpose))}
+            for purpose in purposes
+        ],
+    }
+
+
+def _row(word: str, counts: Mapping[tuple[str, str], int], times: Mapping[str, Histogram]) -> dict[str, object]:
+    results = {result: n for (name, result), n in sorted(counts.items()) if name == word and n}
+    spread = times.get(word)
+    return {
+        "word": word,
+        "total": sum(results.values()),
+        "results": results,
+        "times": [quantile(spread, q) if spread else None for q in (0.5, 0.99)],
+    }
+
+
+def _mean(spread: Histogram | None) -> float | None:
+    return spread.total / spread.count if spread and spread.count else None

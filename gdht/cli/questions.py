@@ -1,0 +1,157 @@
+"""`gdht status`, `ring`, `where` and `trace`: questions to a running node, through its admin port."""
+
+from collections.abc import Iterator
+
+import click
+
+from gdht.cli.admin_port import AdminPort, Json, asks_admin, printable
+from gdht.cli.group import KEY
+from gdht.cli.tables import console, milliseconds, percent, print_json, print_table, short, span
+
+
+@click.command(short_help="Show one node.")
+@asks_admin
+def status(port: AdminPort, as_json: bool) -> None:
+    """Show one node: state, neighbours, keys, traffic, checks.
+
+    \b
+    gdht status --admin 127.0.0.1:8001
+    """
+    answer = port.ask("node")
+    if as_json:
+        return print_json(answer)
+    with port.reading():
+        rows = [*_status_rows(answer)]
+    return print_table(("", ""), rows)
+
+
+def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
+    node, keys, store = answer["node"], answer["keys"], answer["store"]
+    yield "node", node["id"]
+    yield "state", node["state"]
+    yield "ring", f"{answer['ring']}, about {answer['estimated_nodes']:.0f} nodes"
+    yield "up", span(answer["uptime_seconds"])
+    yield "p2p / api / admin", " / ".join((node["p2p_address"], node["api_address"], node["admin_address"]))
+    yield "predecessor", _peer(answer["predecessor"])
+    yield "successors", ", ".join(_peer(peer) for peer in answer["successors"]) or None
+    yield "owns", f"{percent(answer['owned_ratio'])} of the ring"
+    yield "keys", f"{keys['owned']} owned, {keys['replica']} replica, {keys['misplaced']} misplaced"
+    yield "store", f"{store['bytes']:,} of {store['capacity_bytes']:,} bytes"
+    yield "connections", ", ".join(f"{name} {count}" for name, count in answer["connections"].items())
+    for name, results in answer["requests"].items():
+        yield f"{name}s", ", ".join(f"{result} {count}" for result, count in results.items())
+    for name, seconds in answer["lookup_seconds"].items():
+        yield f"lookups ({name})", f"{seconds['count']}, mean {milliseconds(seconds['mean'])}"
+    for kind in ("live", "ready"):
+        for name, check in answer["checks"][kind].items():
+            yield f"check {name}", ("ok: " if check["ok"] else "FAILED: ") + check["detail"]
+
+
+def _peer(peer: Json | None) -> str:
+    return "unknown" if peer is None else f"{short(peer['id'])} at {peer['address']}"
+
+
+@click.command(short_help="List all nodes.")
+@asks_admin
+@click.pass_context
+def ring(ctx: click.Context, port: AdminPort, as_json: bool) -> None:
+    """List all nodes, clockwise from the one asked; exit code 1 when the walk did not come full circle.
+
+    \b
+    gdht ring --json | jq '.nodes[].node.api_address'
+    """
+    answer = port.ask("ring/walk")
+    with port.reading():
+        rows, complete = [_ring_row(entry) for entry in answer["nodes"]], bool(answer["complete"])
+    if as_json:
+        print_json(answer)
+    else:
+        print_table(("node", "state", "p2p", "api", "share>", "owned>", "replica>", "misplaced>", "successor"), rows)
+    if not complete:
+        click.echo("The walk did not come full circle: the ring is changing, or broken. Try again.", err=True)
+        ctx.exit(1)
+
+
+def _ring_row(entry: Json) -> tuple[object, ...]:
+    node, keys = entry["node"], entry["keys"] or {}
+    return (
+        short(node["id"]),
+        node["state"] or f"no answer: {entry.get('error', '')}",
+        node["p2p_address"],
+        node["api_address"],
+        percent(entry["owned_ratio"]),
+        *(keys.get(role) for role in ("owned", "replica", "misplaced")),
+        short(entry["successors"][0]["id"]) if entry["successors"] else None,
+    )
+
+
+@click.command(short_help="Show who holds a key.")
+@click.argument("key", type=KEY)
+@asks_admin
+@click.pass_context
+def where(ctx: click.Context, port: AdminPort, key: bytes, as_json: bool) -> None:
+    """Show which nodes should hold KEY and which do; exit code 1 when none does.
+
+    \b
+    gdht where motd
+    """
+    answer = port.ask(f"keys/{key.hex()}")
+    with port.reading():
+        rows = [_holder_row(holder) for holder in answer["nodes"]]
+        held = any(holder["present"] for holder in answer["nodes"])
+    if as_json:
+        print_json(answer)
+    else:
+        print_table(("node", "address", "role", "present", "bytes>", "time left>", "copies>", "version"), rows)
+    if not held:
+        click.echo(f"No node that answered holds hex:{key.hex()}.", err=True)
+        ctx.exit(1)
+
+
+def _holder_row(holder: Json) -> tuple[object, ...]:
+    present = {True: "yes", False: "no", None: f"no answer: {holder.get('error', '')}"}[holder["present"]]
+    version = holder["version"]
+    return (
+        short(holder["id"]),
+        holder["address"],
+        holder["role"],
+        present,
+        holder["bytes"],
+        span(holder["ttl_remaining_seconds"]),
+        holder["replication"],
+        version and f"{version['time']:.3f}+{version['counter']} by {short(version['coordinator'])}",
+    )
+
+
+@click.command(short_help="Show how a key's owner is found.")
+@click.argument("key", type=KEY)
+@asks_admin
+@click.pass_context
+def trace(ctx: click.Context, port: AdminPort, key: bytes, as_json: bool) -> None:
+    """Look KEY's owner up and show each node asked on the way; exit code 1 when the lookup fails.
+
+    \b
+    gdht trace motd
+    """
+    answer = port.ask(f"trace/{key.hex()}")
+    with port.reading():
+        rows = [_hop_row(number, hop) for number, hop in enumerate(answer["hops"], 1)]
+        owner = answer["owner"] and _peer(answer["owner"])
+        hops = f"{answer['hops_total']} hops, {answer['dead_hops_total']} dead"
+        verdict = f"{hops}, {milliseconds(answer['seconds_total'])}"
+    if as_json:
+        print_json(answer)
+    else:
+        if rows:
+            print_table(("hop>", "node", "address", "found through", "took>", ""), rows)
+        if owner:
+            console().print(printable(f"owner {owner}: {verdict}"), markup=False)
+    if not owner:
+        click.echo(f"The lookup failed after {verdict}: {printable(answer.get('error', 'no reason given'))}", err=True)
+        ctx.exit(1)
+
+
+def _hop_row(number: int, hop: Json) -> tuple[object, ...]:
+    through = "answer or successor" if hop["finger"] is None else f"finger {hop['finger']}"
+    outcome = f"dead: {hop.get('error', '')}" if hop["dead"] else hop.get("error", "")
+    return number, short(hop["id"]), hop["address"], through, milliseconds(hop["seconds"]), outcome

@@ -1,0 +1,84 @@
+"""`gdht put` and `gdht get`: values through the API port of a node."""
+
+import sys
+
+import click
+
+from gdht.cli.group import KEY
+from gdht.client import REPLICATION_MAX, TTL_MAX_S, Client
+from gdht.core.messages import VALUE_BYTES_MAX
+
+API_ADDRESS = "127.0.0.1:7001"
+
+api_option = click.option(
+    "--api",
+    metavar="HOST:PORT",
+    default=API_ADDRESS,
+    envvar="GDHT_API_ADDRESS",
+    show_default=True,
+    show_envvar=True,
+    help="API port of any node.",
+)
+timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the answer.",
+)
+
+
+@click.command(short_help="Store a value.")
+@click.argument("key", type=KEY)
+@click.argument("value")
+@api_option
+@click.option(
+    "--ttl", "ttl_s", type=click.IntRange(0, TTL_MAX_S), default=0, help="Seconds to keep it; 0: node's default."
+)
+@click.option("--replication", type=click.IntRange(0, REPLICATION_MAX), default=0, help="Copies; 0: node's default.")
+@timeout_option
+def put(key: bytes, value: str, api: str, ttl_s: int, replication: int, timeout_s: float) -> None:
+    """Store VALUE under KEY and wait until it is stored; VALUE - reads standard input.
+
+    \b
+    gdht put motd "hello ring" --ttl 3600
+    gdht put avatar - < avatar.png
+    """
+    with _client(api, timeout_s) as client:
+        client.put(key, _read_value(value), ttl_s, replication)
+
+
+@click.command(short_help="Write a value to standard output.")
+@click.argument("key", type=KEY)
+@api_option
+@timeout_option
+def get(key: bytes, api: str, timeout_s: float) -> None:
+    """Write the value of KEY to standard output, byte for byte; exit code 1 when there is none.
+
+    \b
+    gdht get motd
+    gdht get hex:5faab372d8fe1b009a0c4945bc68d38a90ff15acd62bc66d033be56714c03d9a > motd.txt
+    """
+    with _client(api, timeout_s) as client:
+        value = client.get(key)
+    if value is None:
+        raise click.ClickException(f"{api} finds no value for hex:{key.hex()}")
+    sys.stdout.buffer.write(value)
+    sys.stdout.buffer.flush()
+
+
+def _client(api: str, timeout_s: float) -> Client:
+    try:
+        return Client(api, timeout_s)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--api'") from error
+
+
+def _read_value(value: str) -> bytes:
+    """The bytes to store; of standard input no more is read than shows that it is too much."""
+    data = sys.stdin.buffer.read(VALUE_BYTES_MAX + 1) if value == "-" else value.encode("utf-8", "surrogateescape")
+    if len(data) > VALUE_BYTES_MAX:
+        size = f"standard input has more than {VALUE_BYTES_MAX:,}" if value == "-" else f"this one has {len(data):,}"
+        raise click.BadParameter(f"a value is at most {VALUE_BYTES_MAX:,} bytes; {size}", param_hint="'VALUE'")
+    return data

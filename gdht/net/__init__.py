@@ -1,0 +1,1 @@
+"""The real world: sockets, the clock and the process, with gevent; the only package that imports it."""

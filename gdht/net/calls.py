@@ -1,0 +1,116 @@
+"""Calls under way: each has one outcome, counted once; those asked for together share a deadline and one waiter."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gevent import get_hub
+from gevent.event import Event
+
+from gdht.core.messages import METHODS, REPLIES, P2pError, Request
+from gdht.core.peer import Peer
+from gdht.errors import CallTimeout, PeerUnreachable, RemoteProtocolError
+from gdht.net.hello import remote_error
+from gdht.node.runtime import Outcome
+from gdht.node.stats import Stats
+
+if TYPE_CHECKING:
+    from gdht.net.connection import Connection
+
+
+class Refused(PeerUnreachable):
+    """No connection could be made: nobody there, unknown name, or another node answers."""
+
+
+class Reset(PeerUnreachable):
+    """The connection was lost before the answer came."""
+
+
+class Rejected(PeerUnreachable):
+    """Not sent: too much is under way to this peer already."""
+
+
+_RESULTS = ((CallTimeout, "timeout"), (Refused, "refused"), (Reset, "reset"), (Rejected, "rejected"))
+
+
+def result_word(outcome: Outcome) -> str:
+    """The label of `gdht_rpc_sent_requests_total`; a FAILURE reply is an answer like others, so `ok`."""
+    if not isinstance(outcome, Exception):
+        return "ok"
+    return next((word for kind, word in _RESULTS if isinstance(outcome, kind)), "remote_error")
+
+
+class Call:
+    """One request to one peer. connection: where it waits for its answer, under `request_id`; None: nowhere (yet)."""
+
+    __slots__ = ("_batch", "_index", "_started_s", "connection", "peer", "request", "request_id", "retriable")
+
+    def __init__(self, batch: "Batch", index: int, peer: Peer, request: Request) -> None:
+        self.peer = peer
+        self.request = request
+        self.request_id = 0
+        self.connection: Connection | None = None
+        self.retriable = False  # sent on a connection that was open before it
+        self._batch = batch
+        self._index = index
+        self._started_s = monotonic()
+
+    def reply(self, message: object) -> RemoteProtocolError | None:
+        """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
+        if isinstance(message, P2pError):
+            self.end(remote_error(message))
+        elif type(message) in REPLIES[type(self.request)]:
+            self.end(message)  # type: ignore[arg-type]  # the table above says that it is a Reply
+        else:
+            detail = f"{type(message).__name__} is no answer to {type(self.request).__name__}"
+            error = RemoteProtocolError("type", detail)
+            self.end(error)
+            return error
+        return None
+
+    def end(self, outcome: Outcome) -> None:
+        """Count the outcome and hand it to who waits. Switches: no."""
+        self.connection = None
+        method, stats = METHODS[type(self.request)], self._batch.stats
+        stats.rpc_sent_requests[method, result_word(outcome)] += 1
+        stats.rpc_sent_duration[method].observe(monotonic() - self._started_s)
+        if isinstance(outcome, CallTimeout):
+            stats.rpc_timeouts[method] += 1
+        self._batch.take(self._index, outcome)
+
+
+class Batch:
+    """The calls of one caller. They end at the deadline whether or not the caller still waits for them."""
+
+    def __init__(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float, stats: Stats) -> None:
+        self.calls = [Call(self, index, peer, request) for index, (peer, request) in enumerate(requests)]
+        self.stats = stats
+        self._timeout_s = timeout_s
+        self._open = dict(enumerate(self.calls))
+        self._outcomes: deque[tuple[int, Outcome]] = deque()
+        self._news = Event()
+        self._timer = get_hub().loop.timer(timeout_s)
+        self._timer.start(self._expire, update=True)
+
+    def take(self, index: int, outcome: Outcome) -> None:
+        """The outcome of a call is known. Switches: no."""
+        del self._open[index]
+        self._outcomes.append((index, outcome))
+        if not self._open:
+            self._timer.close()
+        self._news.set()
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Each outcome as it comes in. Switches: yes."""
+        while self._outcomes or self._open:
+            while not self._outcomes:
+                self._news.clear()
+                self._news.wait()
+            yield self._outcomes.popleft()
+
+    def _expire(self) -> None:
+        for call in list(self._open.values()):
+            if call.connection is not None:
+                call.connection.forget(call)
+            call.end(CallTimeout(f"{call.peer} did not answer within {self._timeout_s:g} s"))

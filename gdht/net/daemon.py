@@ -1,0 +1,220 @@
+"""A whole node in this process: what is opened when it starts, in which order it leaves, and what signals do."""
+
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from gdht.config import Address, Config
+from gdht.core.ident import ident_hex
+from gdht.core.peer import Peer
+from gdht.net.admin_server import AdminServer, WsgiApp
+from gdht.net.api_server import ApiServer
+from gdht.net.hello import our_hello
+from gdht.net.identity import node_ident
+from gdht.net.limits import allow_open_files
+from gdht.net.listener import Listener, bound_address, open_socket
+from gdht.net.peer_server import PeerServer
+from gdht.net.pool import CONNECTIONS_MAX, Pool
+from gdht.net.runtime import GeventRuntime
+from gdht.node.node import Node
+from gdht.node.stats import Stats
+from gdht.node.status import Check, NodeStatus, State
+from gdht.node.storage import Store
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 0.25
+STUCK_S = 5.0
+"""The event loop is stuck when the heart has not beaten for so long."""
+ANNOUNCE_S = 0.02
+TEND_POOL_S = 15.0
+
+API_STOP_S, LEAVE_S, PEER_STOP_S, ADMIN_STOP_S = 2.0, 5.5, 1.0, 0.5
+"""How the 10 s of leaving are shared out; the listeners' own cut-off takes up to 1 s more."""
+
+CreateApp = Callable[[Callable[[], NodeStatus], Any, str], WsgiApp]
+"""Makes the admin application from a status, a node to ask, and the token."""
+
+
+class DaemonState(Enum):
+    """Where a daemon is in its life; it goes through these in order."""
+
+    NEW = "new"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Daemon:
+    """A node with its ports. create_app: None for a daemon without an admin server.
+
+    make_store: the records' home, from the bytes it may take.
+    """
+
+    def __init__(self, config: Config, create_app: CreateApp | None, make_store: Callable[[int], Store]) -> None:
+        self.state = DaemonState.NEW
+        self._config = config
+        self._create_app = create_app
+        self._make_store = make_store
+        self._beat_s = time.monotonic()
+        self._asked_to_stop = Event()
+        self._ended = Event()
+        self._signals = 0
+
+    # Starting ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open all ports, then join. Switches: no. Raises: ListenError, ConfigError."""
+        dht = self._config.dht
+        allow_open_files(2 * dht.max_connections + CONNECTIONS_MAX)
+        with ExitStack() as opened:
+            p2p = opened.enter_context(open_socket(dht.p2p_address, "p2p_address"))
+            api = opened.enter_context(open_socket(dht.api_address, "api_address"))
+            admin = self._open_admin(opened)
+            advertised = str(dht.advertise_address or bound_address(p2p))
+            me = Peer(node_ident(self._config.hostkey, advertised), advertised)
+            opened.pop_all()  # all is well: they stay open
+        hello = our_hello(dht.ring, me)
+        self._pool = Pool(hello, Stats())
+        self._runtime = GeventRuntime(self._pool)
+        self.node = Node(
+            self._runtime,
+            me,
+            dht,
+            self._make_store(dht.max_store_bytes),
+            api_address=str(bound_address(api)),
+            admin_address=str(bound_address(admin)) if admin is not None else "",
+        )
+        self._pool.stats = self.node.stats  # nothing was called before: the node counts everything
+        self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
+        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node)
+        self.admin_server = self._make_admin(admin)
+        self._begin()
+
+    def _open_admin(self, opened: ExitStack) -> socket.socket | None:
+        address = self._config.admin.address
+        if address is None or self._create_app is None:
+            return None
+        return opened.enter_context(open_socket(address, "admin address"))
+
+    def _make_admin(self, sock: socket.socket | None) -> AdminServer | None:
+        if sock is None or self._create_app is None:
+            return None
+        return AdminServer(sock, self._create_app(self.status, self.node, self._config.admin.token))
+
+    def _begin(self) -> None:
+        self.peer_server.start()
+        self.api_server.start()
+        if self.admin_server is not None:
+            self.admin_server.start()
+        self._tasks = [
+            self._runtime.spawn(self._beat, "heartbeat"),
+            self._runtime.spawn(self._tend_pool, "close_idle"),
+            self._runtime.spawn(self._announce, "announce"),
+        ]
+        self.node.start()
+        self.state = DaemonState.RUNNING
+        log.info("listening node=%s p2p=%s api=%s", self.node.me, self.peer_server.address, self.api_server.address)
+
+    def _announce(self) -> None:
+        """Print the one line of standard output as soon as the node is in its ring, for scripts that wait for it.
+
+        Listening alone would not do: a put through a node that has not joined fails.
+        """
+        while self.node.state is not State.ACTIVE:
+            gevent.sleep(ANNOUNCE_S)
+        sys.stdout.write(self.ready_line() + "\n")
+        sys.stdout.flush()
+
+    def ready_line(self) -> str:
+        """What `serve` prints; `admin=-` when there is no admin server."""
+        admin: Address | str = self.admin_server.address if self.admin_server is not None else "-"
+        return (
+            f"gdht ready node={ident_hex(self.node.me.ident)} p2p={self.peer_server.address} "
+            f"api={self.api_server.address} admin={admin}"
+        )
+
+    # Running -------------------------------------------------------------------------------------------------------
+
+    def status(self) -> NodeStatus:
+        """The node's snapshot with the checks of this process. Switches: no."""
+        return replace(self.node.status(), live_checks=self._live_checks())
+
+    def _live_checks(self) -> tuple[Check, ...]:
+        silent_s = time.monotonic() - self._beat_s
+        return (
+            Check("event_loop", silent_s < STUCK_S, f"turned {silent_s:.2f} s ago"),
+            _listening("api_listener", self.api_server),
+            _listening("p2p_listener", self.peer_server),
+        )
+
+    def _beat(self) -> None:
+        while True:
+            self._beat_s = time.monotonic()
+            gevent.sleep(HEARTBEAT_S)
+            self.node.stats.event_loop_lag.observe(max(time.monotonic() - self._beat_s - HEARTBEAT_S, 0.0))
+
+    def _tend_pool(self) -> None:
+        while True:
+            gevent.sleep(TEND_POOL_S)
+            self._pool.close_idle()
+
+    # Stopping ------------------------------------------------------------------------------------------------------
+
+    def serve_forever(self) -> None:
+        """Start, and serve until SIGTERM or SIGINT; then leave. Switches: yes.
+
+        A second signal ends it at once. Raises: ListenError, ConfigError, SystemExit (1, after a second signal).
+        """
+        watchers = [gevent.signal_handler(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            self.start()
+            self._asked_to_stop.wait()
+            leaving = gevent.spawn(self.stop)
+            leaving.link(lambda _greenlet: self._ended.set())
+            self._ended.wait()
+            if not leaving.ready():
+                log.warning("stopped at once; records were not handed over")
+                raise SystemExit(1)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+
+    def stop(self) -> None:
+        """Finish what clients asked, hand the records over, leave the ring, close the ports. Switches: up to 10 s."""
+        if self.state is not DaemonState.RUNNING:
+            return
+        self.state = DaemonState.STOPPING
+        log.info("leaving node=%s", self.node.me)
+        self.node.drain()
+        self.api_server.stop(API_STOP_S)
+        self.node.leave(LEAVE_S)
+        self.node.stop()
+        self.peer_server.stop(PEER_STOP_S)
+        for task in self._tasks:
+            task.cancel()
+        self._pool.close()
+        if self.admin_server is not None:
+            self.admin_server.stop(ADMIN_STOP_S)
+        self.state = DaemonState.STOPPED
+        log.info("left node=%s", self.node.me)
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        self._asked_to_stop.set()
+        if self._signals > 1:
+            self._ended.set()
+
+
+def _listening(name: str, listener: Listener) -> Check:
+    return Check(name, listener.accepting, f"{listener.address} {listener.state.value}")

@@ -1,0 +1,34 @@
+"""Who this node is: the hash of its public key when it has a key, else of the address it advertises."""
+
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from gdht.core.ident import hash_ident
+from gdht.errors import ConfigError
+
+
+def node_ident(hostkey: str, advertised: str) -> int:
+    """The identifier of a node. hostkey: path of a PEM private key, or empty. advertised: `host:port`.
+
+    Raises: ConfigError naming the file when there is no usable key in it.
+    """
+    return key_file_ident(hostkey) if hostkey else hash_ident(advertised.encode())
+
+
+def key_file_ident(path: str) -> int:
+    """SHA-256 of the public key (DER SubjectPublicKeyInfo) that belongs to a private key in PEM form.
+
+    Raises: ConfigError naming the file.
+    """
+    try:
+        key = serialization.load_pem_private_key(Path(path).read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(f"hostkey = {path}: cannot be read: {error.strerror}") from error
+    except TypeError as error:
+        raise ConfigError(f"hostkey = {path}: the key is encrypted; a node needs one without a password") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"hostkey = {path}: not a private key in PEM form") from error
+    encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return hash_ident(key.public_key().public_bytes(encoding, form))

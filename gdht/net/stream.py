@@ -1,0 +1,238 @@
+"""A connected socket as every part of `net` uses it: reads switch and always let others run, writes never switch.
+
+What is written within one turn of the event loop leaves in one send. What the kernel does not take at once is sent by
+a watcher; when it does not move for `send_timeout_s`, the stream is aborted and its reader hears of it.
+"""
+
+import errno
+import socket
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+from gevent.socket import wait
+
+from gdht.node.stats import Stats
+
+READ, WRITE = 1, 2
+"""The events of `loop.io`."""
+
+_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
+def tune(sock: socket.socket) -> None:
+    """Small frames leave at once, and a peer that vanished without a word is noticed within about a minute."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in _KEEPALIVE:
+        if hasattr(socket, option):  # not every system has all of them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+
+
+def read_buffer(size: int) -> memoryview:
+    """Room for one read, to be shared by all streams of one owner: nothing stays in it across a switch."""
+    return memoryview(bytearray(size))
+
+
+class Stream:
+    """One connection. Read by a single greenlet; written from anywhere, the event loop's callbacks included.
+
+    plane: `api` or `p2p`, the label of the byte counters.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_buffer",
+        "_closed",
+        "_drained",
+        "_error",
+        "_frames",
+        "_hub",
+        "_plane",
+        "_readable",
+        "_rest",
+        "_scheduled",
+        "_send_timeout_s",
+        "_sock",
+        "_stats",
+        "_timer",
+        "_writable",
+        "unsent_bytes",
+    )
+
+    def __init__(
+        self, sock: socket.socket, buffer: memoryview, plane: str, stats: Stats, send_timeout_s: float
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._buffer = buffer
+        self._plane = plane
+        self._stats = stats
+        self._send_timeout_s = send_timeout_s
+        self._hub = get_hub()
+        self._readable = self._hub.loop.io(sock.fileno(), READ)
+        self._writable: Any = None
+        self._timer: Any = None
+        self._frames: list[bytes] = []
+        self._rest = memoryview(b"")
+        self._scheduled = False
+        self._blocked = False
+        self._closed = False
+        self._error = OSError(errno.ECONNABORTED, "connection closed here")
+        self._drained: Event | None = None
+        self.unsent_bytes = 0
+
+    def read(self) -> bytes:
+        """The next bytes, or none at the end of the stream. Switches: yes, even when there is something to read.
+
+        Raises: OSError when the connection broke or was closed here.
+        """
+        while True:
+            self._raise_if_closed()
+            wait(self._readable)
+            try:
+                size = self._sock.recv_into(self._buffer)
+            except BlockingIOError:
+                continue
+            self._stats.network_received_bytes[self._plane] += size
+            return bytes(self._buffer[:size])
+
+    def write(self, data: bytes) -> None:
+        """Send it with all else that is written in this turn of the loop. Switches: no. A no-op once closed."""
+        if self._closed:
+            return
+        self._frames.append(data)
+        self.unsent_bytes += len(data)
+        if not self._scheduled:
+            self._scheduled = True
+            self._hub.loop.run_callback(self._flush_later)
+
+    def write_now(self, data: bytes) -> None:
+        """Send it, and what was written before it, at once. Switches: no. A no-op once closed."""
+        if data and not self._closed:
+            self._frames.append(data)
+            self.unsent_bytes += len(data)
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is written but not sent, as far as the kernel takes it. Switches: no."""
+        if self._closed or self._blocked or not self._frames:
+            return
+        data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
+        self._frames.clear()
+        sent = self._send(data)
+        if sent < len(data) and not self._closed:
+            self._rest = memoryview(data)[sent:]
+            self._block()
+
+    def wait_unsent(self, bytes_max: int) -> None:
+        """Wait until no more than this many bytes are unsent. Switches: when there are more.
+
+        Raises: OSError when the connection broke or was closed here.
+        """
+        self.flush()
+        self._raise_if_closed()
+        while self.unsent_bytes > bytes_max:
+            if self._drained is None:
+                self._drained = Event()
+            self._drained.clear()
+            self._drained.wait()
+            self._raise_if_closed()
+
+    def stop_reading(self) -> None:
+        """End the input: the reader gets what has arrived already, then the end of the stream. Switches: no."""
+        if not self._closed:
+            _shutdown(self._sock, socket.SHUT_RD)
+
+    def close(self) -> None:
+        """Close at once; unsent bytes are lost. Switches: no."""
+        self.abort(self._error)
+
+    def abort(self, error: OSError) -> None:
+        """Close at once; whoever reads or waits gets this error. Switches: no."""
+        if self._closed:
+            return
+        self._closed = True
+        self._error = error
+        self._frames.clear()
+        self._unblock()
+        if self._writable is not None:
+            self._writable.close()
+            self._timer.close()
+        self._hub.cancel_waits_close_and_then((self._readable,), error, self._sock.close)
+        if self._drained is not None:
+            self._drained.set()
+
+    def close_gently(self, timeout_s: float) -> None:
+        """Send what is unsent, say so, and take no notice of what still comes in; then close. Switches: yes.
+
+        Closing a socket with unread input makes the kernel throw away output that the other side has not got yet.
+        """
+        try:
+            with suppress(OSError), gevent.Timeout(timeout_s, False):  # gone: nothing left to be gentle about
+                self.wait_unsent(0)
+                _shutdown(self._sock, socket.SHUT_WR)
+                while self.read():
+                    pass
+        finally:
+            self.close()
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise OSError(self._error.errno, self._error.strerror) from self._error
+
+    def _flush_later(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.abort(error)
+            return 0
+        self.unsent_bytes -= sent
+        self._stats.network_sent_bytes[self._plane] += sent
+        return sent
+
+    def _block(self) -> None:
+        """The kernel's buffer is full: go on when it has room."""
+        self._blocked = True
+        if self._writable is None:
+            self._writable = self._hub.loop.io(self._sock.fileno(), WRITE)
+            self._timer = self._hub.loop.timer(self._send_timeout_s)
+        self._writable.start(self._on_writable)
+        self._timer.start(self._on_send_timeout, update=True)
+
+    def _unblock(self) -> None:
+        if self._blocked:
+            self._blocked = False
+            self._rest = memoryview(b"")
+            self._writable.stop()
+            self._timer.stop()
+
+    def _on_writable(self) -> None:
+        sent = self._send(self._rest)
+        if not sent:
+            return
+        self._rest = self._rest[sent:]
+        if self._rest:
+            self._timer.stop()
+            self._timer.start(self._on_send_timeout, update=True)
+        else:
+            self._unblock()
+            self.flush()
+        if self._drained is not None:
+            self._drained.set()
+
+    def _on_send_timeout(self) -> None:
+        self.abort(OSError(errno.ETIMEDOUT, "the other side does not read"))
+
+
+def _shutdown(sock: socket.socket, how: int) -> None:
+    with suppress(OSError):  # not connected any more: as shut as it gets
+        sock.shutdown(how)

@@ -1,0 +1,315 @@
+"""Whole rings in a line: nodes by address on one scheduler and one network, faults, clients, watching checkers."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from types import TracebackType
+from typing import Self, TypeVar
+
+from gdht.config import Address, DhtConfig
+from gdht.core.ident import hash_ident
+from gdht.core.peer import Peer
+from gdht.core.ring import Ring
+from gdht.errors import GdhtError
+from gdht.node.node import Node
+from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.sim.checkers import InvariantViolated, Member, Violation, check_ideal, check_safety, is_grown, may_fail
+from gdht.sim.endpoint import Endpoint
+from gdht.sim.network import Network, NetworkOptions
+from gdht.sim.runtime import SimRuntime
+from gdht.sim.scheduler import Process, Scheduler, SimulationFailed
+from gdht.sim.trace import Trace
+from gdht.store.memory import MemoryStore
+
+T = TypeVar("T")
+PORT = 6000
+JOIN_TIMEOUT_S = 60.0
+LEAVE_DEADLINE_S = 10.0
+LEAVE_TIMEOUT_S = 60.0
+CLIENT_TIMEOUT_S = 60.0
+LOOK_EVERY_S = 0.25
+"""How often to ask whether something has come about that no single event tells."""
+
+
+class Host:
+    """One address of a cluster and the node that runs there, through crashes and restarts."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = str(address)
+        self.peer = Peer(hash_ident(self.address.encode()), self.address)
+        self.runs = 0
+        self.process: Process
+        self.node: Node
+        self.leaving = False
+        self.gone_at_s = 0.0
+        self.seen: tuple[bool, Ring | None] = (False, None)
+        """Whether it was a member, and its pointers, when the checkers last looked."""
+
+    @property
+    def live(self) -> bool:
+        """Whether a process runs here, paused or not."""
+        return self.process.alive
+
+    def __repr__(self) -> str:
+        return str(self.peer)
+
+
+class Cluster:
+    """A simulated ring and everything that may happen to it.
+
+    config: of every node; addresses and bootstrap lists are filled in. network: how messages are treated. skew_s: each
+    node's wall clock is off by up to so many seconds, either way. safe: check the ring's safety after every event.
+    replay: the command line that repeats the run, for error messages.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        config: DhtConfig | None = None,
+        network: NetworkOptions | None = None,
+        *,
+        skew_s: float = 0.0,
+        safe: bool = True,
+        replay: str = "",
+    ) -> None:
+        self.seed = seed
+        self.config = config or DhtConfig()
+        self.rng = Random(f"{seed}/cluster")
+        self.trace = Trace()
+        self.scheduler = Scheduler(f"seed {seed}" + (f"; replay: {replay}" if replay else ""))
+        self.scheduler.watch = self._look
+        self.network = Network(self.scheduler, seed, network or NetworkOptions(), self.trace)
+        self.hosts: list[Host] = []
+        self.grown = False
+        self._safe = safe
+        self._skew_s = skew_s
+        self._hosts_by_process: dict[Process, Host] = {}
+        self._members: dict[int, Member] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.scheduler.close()
+
+    # Nodes ----------------------------------------------------------------------------------------------------------
+
+    def add(self, bootstrap: list[Host] | None = None) -> Host:
+        """Start a node at a new address. bootstrap: whom to join through, None: a few live nodes, if there are any."""
+        number = len(self.hosts) + 1
+        host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT))
+        self._start(host, self._some_live(host) if bootstrap is None else bootstrap)
+        self.hosts.append(host)
+        return host
+
+    def grow(self, nodes: int) -> list[Host]:
+        """Add so many nodes, one after the other, and wait for each to join."""
+        added = []
+        for _ in range(nodes):
+            added.append(self.add())
+            self.wait_until_joined()
+        return added
+
+    def crash(self, host: Host) -> None:
+        """Stop a node without a word."""
+        self._note(host, "crash")
+        self._forget(host)
+        host.process.kill()
+        self._check()
+
+    def restart(self, host: Host, bootstrap: list[Host] | None = None) -> None:
+        """Start a node again at the address of one that has gone; it remembers nothing."""
+        assert not host.live
+        self._start(host, self._some_live(host) if bootstrap is None else bootstrap)
+
+    def leave(self, host: Host) -> None:
+        """Begin to take a node out in good order; its process ends when it is done."""
+        self._note(host, "leave")
+        host.leaving = True
+
+        def run() -> None:
+            host.node.leave(LEAVE_DEADLINE_S)
+            self.scheduler.soon(self._exit, host, None)
+
+        host.process.spawn(run, "leave")
+
+    def pause(self, host: Host) -> None:
+        """Let a node stand still; what is sent to it waits."""
+        self._note(host, "pause")
+        host.process.pause()
+
+    def unpause(self, host: Host) -> None:
+        """Let a node go on."""
+        self._note(host, "unpause")
+        host.process.unpause()
+
+    # Who is there ---------------------------------------------------------------------------------------------------
+
+    def live(self) -> list[Host]:
+        """The hosts whose process runs, in order of their addition."""
+        return [host for host in self.hosts if host.live]
+
+    def members(self) -> list[Host]:
+        """The live hosts that are in the ring."""
+        return [host for host in self.hosts if host.peer.ident in self._members]
+
+    def views(self) -> dict[int, Member]:
+        """The pointers of every member, by identifier."""
+        return dict(self._members)
+
+    def can_crash(self, host: Host) -> bool:
+        """Whether the ring must survive it if this node fails now, beside those that are leaving.
+
+        Before the ring has grown into what the proof speaks of, only when it is ideal.
+        """
+        if not self.grown and self.violations():
+            return False
+        gone = {host.peer.ident} | {other.peer.ident for other in self._leaving()}
+        return may_fail(self._members, gone, self.config.successor_list_length, self.grown)
+
+    def violations(self) -> list[Violation]:
+        """What keeps the ring from being ideal."""
+        live = [host.peer.ident for host in self.live()]
+        return check_ideal(self._members, live, self.config.successor_list_length)
+
+    # Time -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the start."""
+        return self.scheduler.now
+
+    def run_for(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.scheduler.run_for(seconds)
+
+    def wait_until_joined(self, timeout_s: float = JOIN_TIMEOUT_S) -> None:
+        """Run until every live node is a member. Raises: SimulationFailed."""
+        joined = self.scheduler.run_until(lambda: len(self._members) == len(self.live()), timeout_s, LOOK_EVERY_S)
+        if not joined:
+            waiting = [host for host in self.live() if host.peer.ident not in self._members]
+            raise self.failure(f"not joined after {timeout_s:g} s: {waiting}")
+
+    def wait_until_left(self, timeout_s: float = LEAVE_TIMEOUT_S) -> None:
+        """Run until everybody who is leaving has left. Raises: SimulationFailed."""
+        if not self.scheduler.run_until(lambda: not self._leaving(), timeout_s, LOOK_EVERY_S):
+            raise self.failure(f"not gone after {timeout_s:g} s: {self._leaving()}")
+
+    def wait_until_ideal(self, bound_s: float) -> float:
+        """Run until the ring is ideal; the virtual seconds it took. Raises: SimulationFailed after the bound."""
+        start = self.now
+        if not self.scheduler.run_until(lambda: not self.violations(), bound_s, LOOK_EVERY_S):
+            raise self.failure(f"not ideal after {bound_s:g} s: {InvariantViolated(self.violations())}")
+        return self.now - start
+
+    def failure(self, what: str) -> GdhtError:
+        """The error for something that went wrong in this run, with all that is needed to repeat it."""
+        return SimulationFailed(f"at {self.now:.6f} s: {what} [{self.scheduler.context}]")
+
+    # Clients --------------------------------------------------------------------------------------------------------
+
+    def put(self, host: Host, key: bytes, value: bytes, ttl_s: int = 0, replication: int = 0) -> PutOutcome | None:
+        """Put through a node and wait; None when the node died over it."""
+        return self.visit(host, lambda: host.node.put(key, value, ttl_s, replication))
+
+    def get(self, host: Host, key: bytes) -> GetOutcome | None:
+        """Get through a node and wait; None when the node died over it."""
+        return self.visit(host, lambda: host.node.get(key))
+
+    def visit(self, host: Host, run: Callable[[], T]) -> T | None:
+        """Run something as a task of a node and wait for it."""
+        return self.scheduler.run_task(host.process, run, CLIENT_TIMEOUT_S)
+
+    # Within -----------------------------------------------------------------------------------------------------------
+
+    def _leaving(self) -> list[Host]:
+        return [host for host in self.live() if host.leaving]
+
+    def _staying(self) -> dict[int, Member]:
+        leaving = {host.peer.ident for host in self._leaving()}
+        return {ident: member for ident, member in self._members.items() if ident not in leaving}
+
+    def _some_live(self, host: Host) -> list[Host]:
+        others = [other for other in self.live() if other is not host]
+        return self.rng.sample(others, min(len(others), 3))
+
+    def _start(self, host: Host, bootstrap: list[Host]) -> None:
+        host.runs += 1
+        host.leaving = False
+        config = replace(
+            self.config,
+            p2p_address=_address(host),
+            bootstrap=tuple(map(_address, bootstrap)),
+        )
+        host.process = self.scheduler.process(f"{host}")
+        endpoint = Endpoint(self.network, host.process, host.peer, config.ring)
+        rng = Random(f"{self.seed}/{host.address}/{host.runs}")
+        runtime = SimRuntime(host.process, endpoint, rng, rng.uniform(-self._skew_s, self._skew_s))
+        host.node = Node(runtime, host.peer, config, MemoryStore(config.max_store_bytes))
+        host.seen = (False, None)
+        endpoint.serve(host.node.handle, host.node.stats)
+        self._hosts_by_process[host.process] = host
+        self._note(host, "start")
+        host.node.start()
+
+    def _exit(self, host: Host) -> None:
+        if host.live:
+            self._note(host, "exit")
+            self._forget(host)
+            host.process.kill()
+            self._check()
+
+    def _forget(self, host: Host) -> None:
+        host.gone_at_s = self.now
+        self._members.pop(host.peer.ident, None)
+        del self._hosts_by_process[host.process]
+
+    def _look(self, process: Process) -> None:
+        """After every event of a node: have its pointers changed, and is the ring still safe?"""
+        host = self._hosts_by_process.get(process)
+        if host is None:
+            return
+        node = host.node
+        is_member, ring = node.is_member, node.ring
+        if host.seen[1] is ring and host.seen[0] is is_member:
+            return
+        host.seen = (is_member, ring)
+        before = self._members.get(host.peer.ident)
+        after = view(ring) if is_member else None
+        if before == after:
+            return
+        if after is None:
+            del self._members[host.peer.ident]
+        else:
+            self._members[host.peer.ident] = after
+        self._note(host, "ring", _describe(node))
+        self._check()
+
+    def _check(self) -> None:
+        if not self._safe:
+            return
+        length = self.config.successor_list_length
+        self.grown = self.grown or is_grown(self._staying(), length)
+        found = check_safety(self._members, length, self.grown)
+        if found:
+            raise InvariantViolated(found)
+
+    def _note(self, host: Host, kind: str, text: str = "") -> None:
+        self.trace.note(self.now, kind, host.address, text)
+
+
+def view(ring: Ring) -> Member:
+    """What checkers see of a node's pointers."""
+    predecessor = ring.predecessor
+    return Member(predecessor.ident if predecessor else None, tuple(peer.ident for peer in ring.successors))
+
+
+def _address(host: Host) -> Address:
+    name, _, port = host.address.rpartition(":")
+    return Address(name, int(port))
+
+
+def _describe(node: Node) -> str:
+    return f"{node.state.value} {node.ring.predecessor} < {' '.join(map(str, node.ring.successors))}"

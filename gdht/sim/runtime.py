@@ -1,0 +1,103 @@
+"""The simulated Runtime: what a node may ask of a world with a virtual clock and a seeded network."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+from gdht.core.messages import Reply, Request
+from gdht.core.peer import Peer
+from gdht.node.runtime import Outcome
+from gdht.sim.endpoint import Endpoint
+from gdht.sim.scheduler import Process, Signal, Task, resume
+
+EPOCH_S = 1_700_000_000.0
+"""What every wall clock shows at virtual time 0, apart from its skew."""
+
+
+class SimRuntime:
+    """Implements `gdht.node.runtime.Runtime` for one run of one node.
+
+    skew_s: how far its wall clock is ahead of the true time.
+    """
+
+    def __init__(self, process: Process, endpoint: Endpoint, rng: Random, skew_s: float = 0.0) -> None:
+        self.rng = rng
+        self._process = process
+        self._scheduler = process.scheduler
+        self._endpoint = endpoint
+        self._skew_s = skew_s
+
+    def now(self) -> float:
+        """Virtual seconds. Switches: no."""
+        return self._scheduler.now
+
+    def wall(self) -> float:
+        """Seconds since the epoch by this node's clock. Switches: no."""
+        return EPOCH_S + self._scheduler.now + self._skew_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let others run for this long; 0 lets them run once. Switches: yes."""
+        self._process.check_alive()
+        self._scheduler.sleep(seconds, self._process)
+
+    def spawn(self, run: Callable[[], None], name: str) -> Task:
+        """Run something beside us; when it raises, the run stops. Switches: no."""
+        return self._process.spawn(run, name)
+
+    def signal(self) -> Signal:
+        """A new wake-up."""
+        return Signal(self._process)
+
+    def call(self, peer: Peer, request: Request, timeout_s: float) -> Reply:
+        """Ask a peer and wait for its answer. Switches: yes. Raises: as the protocol says."""
+        outcome = self._await(peer.address, peer.ident, request, timeout_s)
+        assert not isinstance(outcome, Peer)
+        return outcome
+
+    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
+        """Ask many at once; yields (index of the request, outcome) as each comes in. Switches: yes."""
+        self._process.check_alive()
+        inbox = Inbox(self._process, timeout_s)
+        for index, (peer, request) in enumerate(requests):
+            self._endpoint.ask(peer.address, peer.ident, request, timeout_s, inbox.slot(index))
+        return (inbox.take() for _ in requests)
+
+    def identify(self, address: str, timeout_s: float) -> Peer:
+        """Who answers at this address, from its HELLO. Switches: yes. Raises: as the protocol says."""
+        peer = self._await(address, None, None, timeout_s)
+        assert isinstance(peer, Peer)
+        return peer
+
+    def _await(self, address: str, ident: int | None, request: Request | None, timeout_s: float) -> Reply | Peer:
+        self._process.check_alive()
+        task = self._scheduler.task
+        self._endpoint.ask(address, ident, request, timeout_s, lambda outcome: resume((task, outcome)))
+        outcome: Outcome | Peer = self._scheduler.switch()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class Inbox:
+    """Outcomes of many calls, in order of arrival, for one taker at a time; each comes within `timeout_s`."""
+
+    def __init__(self, process: Process, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._arrived: deque[tuple[int, Outcome]] = deque()
+        self._signal = Signal(process)
+
+    def slot(self, index: int) -> Callable[[Outcome | Peer], None]:
+        """Where the outcome of one call goes."""
+
+        def put(outcome: Outcome | Peer) -> None:
+            assert not isinstance(outcome, Peer)
+            self._arrived.append((index, outcome))
+            self._signal.set()
+
+        return put
+
+    def take(self) -> tuple[int, Outcome]:
+        """The next outcome. Switches: yes."""
+        while not self._arrived:
+            self._signal.wait(self._timeout_s)
+        return self._arrived.popleft()

@@ -1,0 +1,319 @@
+"""`gdht status`, `ring`, `where` and `trace` against the real admin port, over a node made of plain values."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+
+from gdht.admin import create_app
+from gdht.cli.admin_port import parse_admin
+from gdht.client import hash_key
+from gdht.core.ident import ident_hex
+from gdht.core.messages import P2pReplyStat, P2pReplyStatus
+from gdht.core.peer import Peer
+from gdht.core.records import Version
+from gdht.node.stats import Stats
+from gdht.node.status import (
+    Check,
+    FingerStatus,
+    Holder,
+    KeyCounts,
+    KeyReport,
+    NodeStatus,
+    State,
+    Trace,
+    TraceHop,
+    Walk,
+    WalkedNode,
+)
+
+ME, NEXT, FAR = Peer(1 << 254, "127.0.0.1:6001"), Peer(2 << 254, "127.0.0.1:6002"), Peer(3 << 254, "127.0.0.1:6003")
+
+
+def status_of_me() -> NodeStatus:
+    stats = Stats()
+    stats.api_requests["get", "success"] = 41
+    stats.lookup_duration["get"].observe(0.0125)
+    return NodeStatus(
+        me=ME,
+        api_address="127.0.0.1:7001",
+        admin_address="127.0.0.1:8001",
+        ring_name="default",
+        state=State.ACTIVE,
+        uptime_s=3725.0,
+        predecessors=(FAR,),
+        successors=(NEXT, FAR),
+        successor_list_length=8,
+        fingers=(FingerStatus(255, 0, FAR),),
+        keys=KeyCounts(owned=12, replica=7),
+        store_bytes=1000,
+        store_bytes_max=1 << 30,
+        owned_ratio=0.5,
+        estimated_nodes=3.2,
+        live_checks=(Check("event_loop", True, "turned 0.1 s ago"),),
+        ready_checks=(Check("stabilize", False, "9.0 s ago"),),
+        stats=stats,
+    )
+
+
+def reply_of(peer: Peer, successor: Peer) -> P2pReplyStatus:
+    return P2pReplyStatus("active", "127.0.0.1:7002", "127.0.0.1:8002", (peer,), (successor,), 5, 6, 0, 99, 0.25, 3.0)
+
+
+def stat(present: bool) -> P2pReplyStat:
+    version = Version(1_700_000_000_000 << 16, ME.ident) if present else Version(0, 0)
+    return P2pReplyStat(bytes(32), present, 59_500 * present, 3 * present, version, 5 * present, bytes(32))
+
+
+class Ring:
+    """The answers of a ring, to be changed by a test."""
+
+    def __init__(self) -> None:
+        self.status = status_of_me()
+        self.walked = Walk((WalkedNode(ME, reply_of(ME, NEXT)), WalkedNode(NEXT, None, "timed out")), complete=True)
+        self.holders: tuple[Holder, ...] = (
+            Holder(NEXT, "owner", stat(True)),
+            Holder(FAR, "replica", None, "timed out"),
+        )
+        self.key_error = ""
+        self.hops: tuple[TraceHop, ...] = (
+            TraceHop(FAR, 255, 0.002, True, "timed out"),
+            TraceHop(NEXT, None, 0.001, False),
+        )
+        self.owner: Peer | None = NEXT
+        self.keys: list[bytes] = []
+
+    def walk(self) -> Walk:
+        return self.walked
+
+    def where(self, key: bytes) -> KeyReport:
+        self.keys.append(key)
+        return KeyReport(key, self.holders, self.key_error)
+
+    def trace(self, ident: int) -> Trace:
+        return Trace(ident, self.hops, self.owner, 0.0031, "" if self.owner else "nobody left to ask")
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[str, Ring]]:
+    """The address of an admin port with token `secret`, and the ring behind it."""
+    ring = Ring()
+    server = make_server("127.0.0.1", 0, create_app(lambda: ring.status, ring, "secret"), handler_class=QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}", ring
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def ask(run, node) -> Callable[..., object]:
+    """Run a verb against the node, with its token."""
+    return lambda *line: run(*line, "--admin", node[0], "--token", "secret")
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_who_where_and_how(ask) -> None:
+    result = ask("status")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for words in (
+        ident_hex(ME.ident),
+        "active",
+        "1h 2m",
+        "12 owned, 7 replica",
+        "success 41",
+        "mean 12.5 ms",
+        "50.0 %",
+    ):
+        assert words in result.stdout
+    assert "ok: turned 0.1 s ago" in result.stdout
+    assert "FAILED: 9.0 s ago" in result.stdout
+
+
+def test_status_of_a_lone_new_node_needs_no_neighbours(ask, node) -> None:
+    node[1].status = replace(status_of_me(), predecessors=(), successors=(), fingers=(), stats=Stats())
+    result = ask("status")
+    assert result.exit_code == 0
+    assert "unknown" in result.stdout
+
+
+def test_ring_lists_every_node_and_why_one_is_silent(ask) -> None:
+    result = ask("ring")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert ident_hex(ME.ident)[:12] in result.stdout
+    assert "no answer: timed out" in result.stdout
+    assert "25.0 %" in result.stdout
+
+
+def test_a_walk_that_does_not_close_is_shown_and_is_exit_code_1(ask, node) -> None:
+    node[1].walked = replace(node[1].walked, complete=False)
+    result = ask("ring")
+    assert result.exit_code == 1
+    assert NEXT.address in result.stdout
+    assert result.stderr.startswith("The walk did not come full circle")
+
+
+def test_where_shows_who_should_hold_a_key_and_who_does(ask, node) -> None:
+    result = ask("where", "motd")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for words in ("owner", "replica", "yes", "no answer: timed out", "59.5 s", "1700000000.000+0 by 400000000000"):
+        assert words in result.stdout
+    assert node[1].keys == [hash_key("motd")]
+
+
+def test_where_is_exit_code_1_when_nobody_holds_the_key(ask, node) -> None:
+    node[1].holders = (Holder(NEXT, "owner", stat(False)),)
+    result = ask("where", "motd")
+    assert result.exit_code == 1
+    assert "no" in result.stdout
+    assert result.stderr == f"No node that answered holds hex:{hash_key('motd').hex()}.\n"
+
+
+def test_where_says_why_the_owner_was_not_found(ask, node) -> None:
+    node[1].holders, node[1].key_error = (), "nobody left to ask"
+    result = ask("where", "motd")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "answers 503: nobody left to ask" in result.stderr
+
+
+def test_trace_shows_each_hop_dead_ones_and_the_owner(ask) -> None:
+    result = ask("trace", "motd")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for words in ("finger 255", "dead: timed out", "2.0 ms", "answer or successor"):
+        assert words in result.stdout
+    assert result.stdout.endswith(f"owner 800000000000 at {NEXT.address}: 2 hops, 1 dead, 3.1 ms\n")
+
+
+def test_a_lookup_that_fails_shows_its_hops_and_is_exit_code_1(ask, node) -> None:
+    node[1].owner = None
+    result = ask("trace", "motd")
+    assert result.exit_code == 1
+    assert "finger 255" in result.stdout
+    assert "nobody left to ask" in result.stderr
+
+
+def test_a_lookup_without_hops_has_no_table(ask, node) -> None:
+    node[1].hops = ()
+    assert ask("trace", "motd").stdout == f"owner 800000000000 at {NEXT.address}: 0 hops, 0 dead, 3.1 ms\n"
+
+
+@pytest.mark.parametrize("line", [("status",), ("ring",), ("where", "motd"), ("trace", "motd")])
+def test_json_is_the_whole_answer_of_the_node(ask, line: tuple[str, ...]) -> None:
+    result = ask(*line, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert ME.address in json.dumps(json.loads(result.stdout)) or line[0] in ("where", "trace")
+
+
+def test_what_other_nodes_call_themselves_cannot_steer_the_terminal(ask, node) -> None:
+    evil = Peer(5, "\x1b[2Jhost:1 [bold red]")
+    node[1].walked = Walk((WalkedNode(evil, reply_of(evil, evil)),), complete=True)
+    output = ask("ring").stdout
+    assert "\x1b" not in output
+    assert "?[2Jhost:1 [bold red]" in output
+
+
+# When it does not work ------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_and_a_wrong_token_are_told_apart(run, node) -> None:
+    result = run("status", "--admin", node[0])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "wants a token: give the right one with --token or GDHT_ADMIN_TOKEN" in result.stderr
+    result = run("status", "--admin", node[0], env={"GDHT_ADMIN_TOKEN": "wrong"})
+    assert "refuses this token" in result.stderr
+
+
+def test_nobody_listening_says_what_to_try(run, free_address: str) -> None:
+    for line in (("status",), ("ring",), ("where", "motd"), ("trace", "motd")):
+        result = run(*line, "--admin", free_address)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == (
+            f"Error: no answer from http://{free_address} (Connection refused): "
+            "is the node running, and is this its admin address (--admin)?\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type", "message"),
+    [
+        (200, b"<html>hello</html>", "text/html", "not JSON"),
+        (200, b"[]", "application/json", "not a JSON object"),
+        (200, b"{}", "application/json", "unknown fields (KeyError"),
+        (200, b'{"node": 1, "nodes": 1, "hops": 1, "keys": 1}', "application/json", "unknown fields"),
+        (404, b"not here", "text/plain", "it answers 404"),
+        (302, b"", "text/plain", "it answers 302"),
+        (503, b'{"error": "still \\u001b starting"}', "application/json", "answers 503: still ? starting"),
+        (500, b'{"error"', "application/json", "it answers 500"),
+        (500, b'["error"]', "application/json", "it answers 500"),
+    ],
+)
+@pytest.mark.parametrize("line", [("status",), ("ring",), ("where", "motd"), ("trace", "motd")])
+def test_a_strange_answer_is_one_line(run, admin_script, line, status, body, content_type, message) -> None:
+    server = admin_script(status, body, content_type)
+    result = run(*line, "--admin", server.url)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert server.url in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_is_not_http_is_one_line(run, api_port) -> None:
+    result = run("status", "--admin", api_port.address, "--timeout", "1")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_token_is_not_sent_on_to_a_redirection_and_no_proxy_is_asked(run, admin_script) -> None:
+    target = admin_script()
+    result = run("status", "--admin", target.url, "--token", "t", env={"http_proxy": "http://127.0.0.1:1"})
+    assert target.asked == [("/admin/api/node", "Bearer t")]
+    assert result.exit_code == 1
+
+
+def test_a_node_that_does_not_answer_in_time_is_one_line(run, free_address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = run("status", "--admin", f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert "did not answer within 0.2 s: try again, or give it longer with --timeout" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["nowhere", "ftp://host:1", "http://", "http://h:99999", "127.0.0.1:x", "http://a b:1/"]
+)
+def test_an_admin_address_that_is_none_is_wrong_use(run, url: str) -> None:
+    result = run("status", "--admin", url)
+    assert result.exit_code == 2
+    assert "--admin" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:8001", "http://127.0.0.1:8001"),
+        ("[::1]:8001", "http://[::1]:8001"),
+        ("http://127.0.0.1:8001/", "http://127.0.0.1:8001"),
+        ("http://127.0.0.1:8001/admin/", "http://127.0.0.1:8001"),
+        ("https://node.example.org/gdht", "https://node.example.org/gdht"),
+    ],
+)
+def test_an_admin_address_is_read_in_every_form_people_paste(text: str, url: str) -> None:
+    assert parse_admin(text) == url
+
+
+@pytest.mark.parametrize("variable", ["GDHT_ADMIN", "GDHT_ADMIN_ADDRESS"])
+def test_the_environment_names_the_admin_port(run, admin_script, variable: str) -> None:
+    server = admin_script()
+    run("status", env={variable: server.url.removeprefix("http://")})
+    assert server.asked == [("/admin/api/node", None)]

@@ -1,0 +1,99 @@
+"""`gdht put` and `gdht get` against a small API port."""
+
+import pytest
+
+from gdht.client import hash_key
+
+HEX_KEY = "hex:" + "0F" * 32
+
+
+def test_what_is_put_is_what_get_writes(run, api_port) -> None:
+    assert run("put", "motd", "hello ring", "--api", api_port.address).exit_code == 0
+    result = run("get", "motd", "--api", api_port.address)
+    assert (result.exit_code, result.stdout_bytes, result.stderr) == (0, b"hello ring", "")
+
+
+def test_put_says_nothing_when_it_is_done(run, api_port) -> None:
+    assert run("put", "motd", "x", "--api", api_port.address).output == ""
+
+
+def test_a_text_key_is_hashed_and_a_hex_key_is_taken_as_it_is(run, api_port) -> None:
+    run("put", "motd", "x", "--api", api_port.address)
+    run("put", HEX_KEY, "y", "--api", api_port.address)
+    assert api_port.values == {hash_key("motd"): b"x", bytes([15] * 32): b"y"}
+
+
+def test_ttl_and_replication_reach_the_node_and_an_answer_is_asked_for(run, api_port) -> None:
+    run("put", "motd", "x", "--ttl", "60", "--replication", "2", "--api", api_port.address)
+    put = api_port.puts[0]
+    assert (put.ttl_s, put.replication, put.wants_answer) == (60, 2, True)
+
+
+def test_bytes_of_every_kind_pass_through_both_ways(run, api_port) -> None:
+    value = bytes(range(256)) + b"\r\n\0"
+    assert run("put", "raw", "-", "--api", api_port.address, input=value).exit_code == 0
+    assert run("get", "raw", "--api", api_port.address).stdout_bytes == value
+
+
+def test_an_empty_value_is_a_value(run, api_port) -> None:
+    run("put", "empty", "", "--api", api_port.address)
+    result = run("get", "empty", "--api", api_port.address)
+    assert (result.exit_code, result.stdout_bytes) == (0, b"")
+
+
+def test_a_value_that_is_not_there_is_exit_code_1_and_one_line(run, api_port) -> None:
+    result = run("get", "nothing", "--api", api_port.address)
+    assert (result.exit_code, result.stdout_bytes) == (1, b"")
+    assert result.stderr == f"Error: {api_port.address} finds no value for hex:{hash_key('nothing').hex()}\n"
+
+
+def test_a_put_that_fails_is_exit_code_1_and_one_line(run, api_port) -> None:
+    api_port.refuses = True
+    result = run("put", "motd", "x", "--api", api_port.address)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {api_port.address}: the write quorum did not store the value\n"
+
+
+def test_the_longest_value_fits_and_one_byte_more_is_refused(run, api_port) -> None:
+    assert run("put", "big", "-", "--api", api_port.address, input=bytes(65495)).exit_code == 0
+    result = run("put", "big", "-", "--api", api_port.address, input=bytes(65496))
+    assert result.exit_code == 2
+    assert "a value is at most 65,495 bytes; standard input has more" in result.stderr
+    result = run("put", "big", "x" * 65497, "--api", api_port.address)
+    assert result.exit_code == 2
+    assert "this one has 65,497" in result.stderr
+
+
+@pytest.mark.parametrize("digits", ["", "0f", "0g" * 32, "0f" * 33, " " + "0f" * 32, "0f" * 32 + "\n"])
+def test_a_bad_hex_key_is_wrong_use_and_says_what_is_expected(run, digits: str) -> None:
+    for line in (("get", f"hex:{digits}"), ("where", f"hex:{digits}"), ("trace", f"hex:{digits}")):
+        result = run(*line)
+        assert result.exit_code == 2
+        assert "expected 64 hex digits after hex:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--ttl", "65536"),
+        ("--ttl", "-1"),
+        ("--ttl", "soon"),
+        ("--replication", "256"),
+        ("--api", "nowhere"),
+        ("--timeout", "0"),
+    ],
+)
+def test_options_that_do_not_fit_are_wrong_use(run, options: tuple[str, str]) -> None:
+    result = run("put", "motd", "x", *options)
+    assert result.exit_code == 2
+    assert options[0] in result.stderr
+
+
+def test_nobody_listening_is_exit_code_1_and_says_where(run, free_address: str) -> None:
+    for line in (("get", "motd"), ("put", "motd", "x")):
+        result = run(*line, "--api", free_address)
+        assert (result.exit_code, result.stderr) == (1, f"Error: cannot reach {free_address}: Connection refused\n")
+
+
+def test_the_environment_names_the_api_port(run, api_port) -> None:
+    assert run("put", "motd", "x", env={"GDHT_API_ADDRESS": api_port.address}).exit_code == 0
