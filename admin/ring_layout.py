@@ -143,14 +143,17 @@ def spread_labels(
 ) -> list[Label]:
     """Labels of the given height around the ring, pushed apart until none covers another.
 
-    dots: where the dots of those turns stand. Each half, right and left, keeps its order from top to bottom.
+    radius: where a label of no height would begin. dots: where the dots of those turns stand. Each half, right and
+    left, keeps its order from top to bottom.
     """
     labels: dict[int, Label] = {}
     places = [point(turn, radius) for turn in turns]
+    stretch = 1 + (height / 2 - 4) / radius  # above and below the ring it is the height that needs room
     for side in (1, -1):
         half = [i for i, (x, _) in enumerate(places) if (x >= 0) == (side > 0)]
         half.sort(key=lambda i: places[i][1])
-        for i, y in zip(half, push_apart([places[i][1] for i in half], height, HALF_HEIGHT - height / 2), strict=True):
+        wanted = [places[i][1] * stretch for i in half]
+        for i, y in zip(half, push_apart(wanted, height, HALF_HEIGHT - height / 2), strict=True):
             x = side * max(sqrt(max(0.0, radius**2 - y**2)), 0.9 * abs(dots[i][0]), 6.0)
             labels[i] = Label(round(x, 1), round(y, 1), _anchor(x), _leader(dots[i], x, y))
     return [labels[i] for i in range(len(turns))]

@@ -268,18 +268,21 @@ def _texts(members: Sequence[Member], walk: Walk, problem: str) -> dict[str, str
         "nodes_word": ("node" if len(met) == 1 else "nodes") if walk.complete else "met so far",
         "keys": plural(sum(status.keys_owned for status in told), "key"),
         "heading": f"Ring of {plural(len(met), 'node')}" + ("" if walk.complete else ", as far as known"),
-        "notice": _notice(met, walk, problem, silent=len(met) - len(told)),
+        "notice": _notice(members, walk, problem, silent=len(met) - len(told)),
     }
 
 
-def _notice(met: Sequence[Member], walk: Walk, problem: str, silent: int) -> str:
+def _notice(members: Sequence[Member], walk: Walk, problem: str, silent: int) -> str:
+    met = sum(member.met for member in members)
     parts = []
     if problem:
         parts.append(f"The ring could not be walked: {problem}. Shown is what this node knows by itself.")
     elif not walk.complete:
         parts.append(
-            f"This picture is partial: the walk met {plural(len(met), 'node')} and did not come back to where it began."
+            f"This picture is partial: the walk met {plural(met, 'node')} and did not come back to where it began."
         )
+    if not problem and met < len(members):
+        parts.append("Hollow marks are nodes that this one points at but the walk did not meet.")
     if silent:
         parts.append(f"{plural(silent, 'node')} did not answer.")
     return " ".join(parts)

@@ -139,7 +139,7 @@ def test_there_is_no_second_home_for_the_admin_package() -> None:
         ("gdht.core.ring", "from gdht import node"),
         ("gdht.node.node", "from gdht.wire.codec import encode_p2p"),
         ("gdht.node.node", "def f():\n    from gdht.net import pool"),
-        ("gdht.sim.cluster", "from gdht.store.memory import MemoryStore"),
+        ("gdht.store.memory", "from gdht.sim import cluster"),
         ("gdht.sim.cluster", "from ..net import pool"),
         ("gdht.net.daemon", "from gdht.admin import create_app"),
         ("gdht.net.daemon", "from gdht import admin"),

@@ -51,7 +51,7 @@ function updateNode(element, node) {
   set(find(".shape"), { d: view.shapes[node.role] });
   set(find(".mark"), { y: node.role === "predecessor" ? 0.1 * view.dot : 0 });
   setText(find(".mark"), view.dot > 6 && node.role !== "silent" ? node.mark : "");
-  set(find(".label"), { x: node.label_x, y: node.label_y, "text-anchor": node.anchor });
+  set(find(".label"), { x: node.label_x, y: node.label_y - (view.nodes.length <= 14 ? 7.5 : 0), "text-anchor": node.anchor });
   setText(find(".name"), node.name);
   updateNote(find(".note"), node);
 }

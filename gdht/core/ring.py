@@ -103,7 +103,7 @@ class Ring:
         strict: only answer `final` when the owner is our first successor, as a joining node needs it.
         """
         if not self.successors:
-            return Step(True, (self.me,))
+            return Step(True, (self.me,) if strict or self.owns(ident) else (*self.predecessors[:1], self.me))
         if strict:
             if in_open_closed(ident, self.me.ident, self.successors[0].ident):
                 return Step(True, self.successors)

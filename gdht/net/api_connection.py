@@ -91,7 +91,8 @@ class ApiConnection:
         try:
             while data := self._stream.read():
                 self._take(decoder.feed(data))
-            decoder.eof()
+            if not self._stream.input_ended:
+                decoder.eof()
             self._finish()
         except BrokenStream as error:
             self._take(error.before)
@@ -122,8 +123,10 @@ class ApiConnection:
             message = messages[position]
             position += 1
             frame = None if message.key in self._behind else self._try(message, counts)
-            if frame is None:
-                self._wait_elsewhere(message, started_s) if self._pending or not alone else self._wait_here(message)
+            if frame is None and alone and not self._pending:
+                self._wait_here(message)
+            elif frame is None:
+                self._wait_elsewhere(message, started_s)
             elif frame and self._slots:
                 self._slots.append(_Slot(frame))
                 self._held_bytes += len(frame)

@@ -9,6 +9,7 @@ from gevent import socket
 from gdht.config import parse_address
 from gdht.net.stream import tune
 
+RESOLVE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 """For all addresses of a name together."""
 ADDRESSES_MAX = 8
@@ -19,14 +20,14 @@ def connect(address: str) -> stdlib_socket.socket:
 
     Raises: OSError (of the last address tried; socket.gaierror when the name is unknown), TimeoutError.
     """
-    with gevent.Timeout(CONNECT_TIMEOUT_S, TimeoutError("no answer to the connection attempt")):
+    with gevent.Timeout(RESOLVE_TIMEOUT_S, TimeoutError("the name was not resolved in time")):
         found = resolve(address)
-        for last, (family, kind, protocol, _name, where) in enumerate(found, 1 - len(found)):
-            try:
-                return _connect_one(family, kind, protocol, where, CONNECT_TIMEOUT_S / len(found))
-            except OSError:
-                if last == 0:
-                    raise
+    for last, (family, kind, protocol, _name, where) in enumerate(found, 1 - len(found)):
+        try:
+            return _connect_one(family, kind, protocol, where, CONNECT_TIMEOUT_S / len(found))
+        except OSError:
+            if last == 0:
+                raise
     raise OSError("the name has no address")
 
 

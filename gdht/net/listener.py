@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 2.0
 """How long to accept nothing after accept() failed: doubling, reset by the next connection."""
-KILL_WAIT_S = 1.0
+KILL_WAIT_S = 0.5
 
 _ONE_CONNECTION_LOST = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
 

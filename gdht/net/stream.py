@@ -39,7 +39,8 @@ def read_buffer(size: int) -> memoryview:
 class Stream:
     """One connection. Read by a single greenlet; written from anywhere, the event loop's callbacks included.
 
-    plane: `api` or `p2p`, the label of the byte counters.
+    plane: `api` or `p2p`, the label of the byte counters. unsent_bytes: written, but not taken by the kernel yet.
+    input_ended: `stop_reading` was called, so the end of the input says nothing about the other side.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Stream:
         "_error",
         "_frames",
         "_hub",
+        "_input_taken",
         "_plane",
         "_readable",
         "_rest",
@@ -59,6 +61,7 @@ class Stream:
         "_stats",
         "_timer",
         "_writable",
+        "input_ended",
         "unsent_bytes",
     )
 
@@ -83,6 +86,8 @@ class Stream:
         self._error = OSError(errno.ECONNABORTED, "connection closed here")
         self._drained: Event | None = None
         self.unsent_bytes = 0
+        self.input_ended = False
+        self._input_taken = False
 
     def read(self) -> bytes:
         """The next bytes, or none at the end of the stream. Switches: yes, even when there is something to read.
@@ -91,11 +96,14 @@ class Stream:
         """
         while True:
             self._raise_if_closed()
+            if self._input_taken:
+                return b""
             wait(self._readable)
             try:
                 size = self._sock.recv_into(self._buffer)
             except BlockingIOError:
                 continue
+            self._input_taken = self.input_ended
             self._stats.network_received_bytes[self._plane] += size
             return bytes(self._buffer[:size])
 
@@ -142,8 +150,9 @@ class Stream:
             self._raise_if_closed()
 
     def stop_reading(self) -> None:
-        """End the input: the reader gets what has arrived already, then the end of the stream. Switches: no."""
+        """End the input: the reader gets one more read of what has arrived, then the end. Switches: no."""
         if not self._closed:
+            self.input_ended = True  # what is still sent arrives all the same, so the kernel alone would never say so
             _shutdown(self._sock, socket.SHUT_RD)
 
     def close(self) -> None:

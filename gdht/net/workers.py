@@ -39,11 +39,13 @@ class Workers:
             self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except Exception:
-                log.exception("a job failed")
-            finally:
-                self._open -= 1
-        self._count -= 1
+        try:
+            while (job := self._jobs.get()) is not None:
+                try:
+                    job()
+                except Exception:
+                    log.exception("a job failed")
+                finally:
+                    self._open -= 1
+        finally:
+            self._count -= 1

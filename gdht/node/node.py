@@ -45,7 +45,7 @@ LONELY_INTERVALS = 10
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
 
-COUNTED_PER_SECOND = 50_000
+COUNTED_PER_SECOND = 10_000
 """Counting keys by role is spread so thin that it looks at no more records than this in a second."""
 
 
@@ -226,6 +226,8 @@ class Node:
         while node.notified and node.is_member:
             notifier = node.notified.pop(next(iter(node.notified)))
             self._run("rectify", lambda peer=notifier: rectify(rt, node, peer))  # type: ignore[misc]
+        if node.ring.predecessors and not node.ring.successors:
+            self._due["stabilize"] = rt.now()  # no longer alone: the newcomer is our successor too
         if node.doubted:
             self._due["check_predecessor"] = rt.now()
         self._run_if_due("stabilize", lambda: stabilize(rt, node))

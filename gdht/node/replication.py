@@ -29,9 +29,9 @@ from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State
 
-ATTEMPTS_MAX = 6
+ATTEMPTS_MAX = 10
 RETRY_S = 0.05
-"""A request whose owner is unclear is tried again after 50 ms, 100 ms, ...: about 1.5 s in all."""
+"""A request whose owner is unclear is tried again after 50 ms, 100 ms, ...: 2.25 s in all, two rounds of stabilize."""
 
 
 class PutOutcome(NamedTuple):

@@ -5,12 +5,13 @@ ring). Her proof begins with r + 1 members and full lists, so the count of princ
 moment on at which a ring `is_grown`.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from gdht.core.ident import IDENTS, distance, ident_hex, in_open
+from gdht.core.ident import IDENTS, distance, ident_hex, in_open, key_ident
+from gdht.core.records import Version
 from gdht.errors import GdhtError
 
 
@@ -23,6 +24,10 @@ class Member(NamedTuple):
 
 Members = Mapping[int, Member]
 """Every live member of one ring by identifier."""
+
+
+Copies = Mapping[int, Mapping[bytes, Version]]
+"""What each live node holds, by identifier: versions by key."""
 
 
 class Violation(NamedTuple):
@@ -185,6 +190,27 @@ def check_ideal(members: Members, live: Collection[int], length: int) -> list[Vi
         if members[ident].predecessor != predecessor:
             detail = f"{_name(members[ident].predecessor)} in place of {_name(predecessor)}"
             found.append(Violation("ideal_predecessor", (ident,), detail))
+    return found
+
+
+def check_replicas(copies: Copies, replication: Mapping[bytes, int]) -> list[Violation]:
+    """Every record is on its owner and the nodes after it in its newest version, and nowhere else.
+
+    replication: for each key on how many nodes its record should be.
+    """
+    order = sorted(copies)
+    found = []
+    for key, wanted in replication.items():
+        held = {ident: versions[key] for ident, versions in copies.items() if key in versions}
+        newest = max(held.values(), default=None)
+        owner = bisect_left(order, key_ident(key))
+        expected = [order[(owner + step) % len(order)] for step in range(min(wanted, len(order)))]
+        lacking = tuple(ident for ident in expected if newest is None or held.get(ident) != newest)
+        misplaced = tuple(sorted(set(held) - set(expected)))
+        if lacking:
+            found.append(Violation("replica_lacking", lacking, f"key {key.hex()[:8]}, {len(held)} copies in all"))
+        if misplaced:
+            found.append(Violation("replica_misplaced", misplaced, f"key {key.hex()[:8]}"))
     return found
 
 

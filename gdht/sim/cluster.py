@@ -9,11 +9,21 @@ from typing import Self, TypeVar
 from gdht.config import Address, DhtConfig
 from gdht.core.ident import hash_ident
 from gdht.core.peer import Peer
+from gdht.core.records import Version
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError
 from gdht.node.node import Node
 from gdht.node.replication import GetOutcome, PutOutcome
-from gdht.sim.checkers import InvariantViolated, Member, Violation, check_ideal, check_safety, is_grown, may_fail
+from gdht.sim.checkers import (
+    InvariantViolated,
+    Member,
+    Violation,
+    check_ideal,
+    check_replicas,
+    check_safety,
+    is_grown,
+    may_fail,
+)
 from gdht.sim.endpoint import Endpoint
 from gdht.sim.network import Network, NetworkOptions
 from gdht.sim.runtime import SimRuntime
@@ -29,6 +39,10 @@ LEAVE_TIMEOUT_S = 60.0
 CLIENT_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.25
 """How often to ask whether something has come about that no single event tells."""
+LOOK_AT_RECORDS_EVERY_S = 2.0
+BOOTSTRAP_MEMBERS = 3
+LAST_KEY = b"\xff" * 32
+RECORDS_MAX = 1_000_000
 
 
 class Host:
@@ -81,6 +95,7 @@ class Cluster:
         self.network = Network(self.scheduler, seed, network or NetworkOptions(), self.trace)
         self.hosts: list[Host] = []
         self.grown = False
+        self._grown_since_s: float | None = None
         self._safe = safe
         self._skew_s = skew_s
         self._hosts_by_process: dict[Process, Host] = {}
@@ -97,10 +112,10 @@ class Cluster:
     # Nodes ----------------------------------------------------------------------------------------------------------
 
     def add(self, bootstrap: list[Host] | None = None) -> Host:
-        """Start a node at a new address. bootstrap: whom to join through, None: a few live nodes, if there are any."""
+        """Start a node at a new address. bootstrap: whom to join through, None: the first node and some members."""
         number = len(self.hosts) + 1
         host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT))
-        self._start(host, self._some_live(host) if bootstrap is None else bootstrap)
+        self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
         self.hosts.append(host)
         return host
 
@@ -122,7 +137,7 @@ class Cluster:
     def restart(self, host: Host, bootstrap: list[Host] | None = None) -> None:
         """Start a node again at the address of one that has gone; it remembers nothing."""
         assert not host.live
-        self._start(host, self._some_live(host) if bootstrap is None else bootstrap)
+        self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
 
     def leave(self, host: Host) -> None:
         """Begin to take a node out in good order; its process ends when it is done."""
@@ -174,6 +189,16 @@ class Cluster:
         live = [host.peer.ident for host in self.live()]
         return check_ideal(self._members, live, self.config.successor_list_length)
 
+    def misplacements(self) -> list[Violation]:
+        """The records that are not where they belong."""
+        copies: dict[int, dict[bytes, Version]] = {}
+        replication: dict[bytes, int] = {}
+        for host in self.live():
+            records = host.node.store.scan(b"", LAST_KEY, RECORDS_MAX)
+            copies[host.peer.ident] = {record.key: record.version for record in records}
+            replication.update((record.key, record.replication) for record in records)
+        return check_replicas(copies, replication)
+
     # Time -----------------------------------------------------------------------------------------------------------
 
     @property
@@ -204,6 +229,13 @@ class Cluster:
             raise self.failure(f"not ideal after {bound_s:g} s: {InvariantViolated(self.violations())}")
         return self.now - start
 
+    def wait_until_replicated(self, bound_s: float) -> float:
+        """Run until every record is where it belongs; the virtual seconds it took. Raises: SimulationFailed."""
+        start = self.now
+        if not self.scheduler.run_until(lambda: not self.misplacements(), bound_s, LOOK_AT_RECORDS_EVERY_S):
+            raise self.failure(f"not replicated after {bound_s:g} s: {InvariantViolated(self.misplacements())}")
+        return self.now - start
+
     def failure(self, what: str) -> GdhtError:
         """The error for something that went wrong in this run, with all that is needed to repeat it."""
         return SimulationFailed(f"at {self.now:.6f} s: {what} [{self.scheduler.context}]")
@@ -231,9 +263,11 @@ class Cluster:
         leaving = {host.peer.ident for host in self._leaving()}
         return {ident: member for ident, member in self._members.items() if ident not in leaving}
 
-    def _some_live(self, host: Host) -> list[Host]:
-        others = [other for other in self.live() if other is not host]
-        return self.rng.sample(others, min(len(others), 3))
+    def _usual_list(self, host: Host) -> list[Host]:
+        """The bootstrap list of a sensible operator: the first node of all, then some members."""
+        others = [other for other in self.members() or self.live() if other is not host]
+        some = self.rng.sample(others, min(len(others), BOOTSTRAP_MEMBERS))
+        return list(dict.fromkeys([*self.hosts[:1], *some])) if some else []
 
     def _start(self, host: Host, bootstrap: list[Host]) -> None:
         host.runs += 1
@@ -291,10 +325,21 @@ class Cluster:
         if not self._safe:
             return
         length = self.config.successor_list_length
-        self.grown = self.grown or is_grown(self._staying(), length)
+        self._note_growth(length)
         found = check_safety(self._members, length, self.grown)
         if found:
             raise InvariantViolated(found)
+
+    def _note_growth(self, length: int) -> None:
+        """The proof's premise must hold for as long as an answer from before it can be under way."""
+        if self.grown:
+            return
+        if not is_grown(self._staying(), length):
+            self._grown_since_s = None
+        elif self._grown_since_s is None:
+            self._grown_since_s = self.now
+        else:
+            self.grown = self.now > self._grown_since_s + self.config.call_timeout
 
     def _note(self, host: Host, kind: str, text: str = "") -> None:
         self.trace.note(self.now, kind, host.address, text)

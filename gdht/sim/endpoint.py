@@ -12,7 +12,6 @@ from gdht.core.messages import (
     REPLIES,
     ErrorReason,
     P2pError,
-    P2pFailure,
     P2pHello,
     P2pMessage,
     Reply,
@@ -97,7 +96,7 @@ class Endpoint:
         """Nobody listens where a request went."""
         call = self._calls.get(request_id)
         if call is not None:
-            self._finish(request_id, PeerUnreachable(f"{call.address}: connection refused"), "unreachable")
+            self._finish(request_id, PeerUnreachable(f"{call.address}: connection refused"), "refused")
 
     def _take_hello(self, source: "Endpoint", request_id: int, hello: bytes) -> None:
         ((_, message),) = P2pDecoder().feed(hello)
@@ -108,9 +107,9 @@ class Endpoint:
         if call is None:
             return
         if call.ident is not None and call.ident != message.peer.ident:
-            self._finish(request_id, PeerUnreachable(f"{call.address}: somebody else answers"), "unreachable")
+            self._finish(request_id, PeerUnreachable(f"{call.address}: somebody else answers"), "refused")
         elif call.request is None:
-            self._finish(request_id, message.peer, "success")
+            self._finish(request_id, message.peer, "ok")
 
     def _take_reply(self, frame: bytes) -> None:
         ((request_id, message),) = self._decoder.feed(frame)
@@ -119,13 +118,12 @@ class Endpoint:
         if call is None:
             return
         if isinstance(message, P2pError):
-            self._finish(request_id, remote_error(message), "error")
+            self._finish(request_id, remote_error(message), "remote_error")
         elif call.request is None or type(message) not in REPLIES[type(call.request)]:
             wrong = f"{type(message).__name__} does not answer {type(call.request).__name__}"
-            self._finish(request_id, RemoteProtocolError("type", wrong), "error")
+            self._finish(request_id, RemoteProtocolError("type", wrong), "remote_error")
         else:
-            reply = cast("Reply", message)  # REPLIES holds nothing else
-            self._finish(request_id, reply, result_of(reply))
+            self._finish(request_id, cast("Reply", message), "ok")  # REPLIES holds nothing else
 
     def _time_out(self, request_id: int) -> None:
         call = self._calls[request_id]
@@ -164,8 +162,8 @@ class Endpoint:
         self.network.trace.frame(self.network.scheduler.now, "HELLO", self.me.address, hello)
         if message.ring != self.ring:
             return P2pError(ErrorReason.RING, f"this is ring {self.ring}, not {message.ring}")
-        if message.peer.ident == self.me.ident:
-            return P2pError(ErrorReason.IDENT, "this is my own identifier")
+        if message.peer.ident == self.me.ident and message.peer.address != self.me.address:
+            return P2pError(ErrorReason.IDENT, f"{message.peer.address} has the identifier of {self.me.address}")
         self._senders[source.me.address] = message.peer
         return None
 
@@ -181,15 +179,8 @@ class Endpoint:
             return P2pError(ErrorReason.UNSUPPORTED, f"{type(request).__name__} is no request")
         assert self._handler is not None
         reply = self._handler(sender, request)  # type: ignore[arg-type]  # METHODS holds every kind of request
-        self.stats.rpc_received_requests[method, result_of(reply)] += 1
+        self.stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
         return reply
-
-
-def result_of(reply: Reply) -> str:
-    """The word that metrics use for a reply."""
-    if isinstance(reply, P2pError):
-        return "error"
-    return "failure" if isinstance(reply, P2pFailure) else "success"
 
 
 def remote_error(message: P2pError) -> RemoteError:

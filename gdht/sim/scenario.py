@@ -1,7 +1,8 @@
 """Random histories: nodes come, go and crash while clients put and get; then quiet, and everything must be well.
 
 A history is decided by its `Plan` alone: the same plan gives the same events, under any PYTHONHASHSEED. What must hold:
-the ring's safety after every event, the ideal ring soon after quiet, every acknowledged value readable.
+the ring's safety after every event; soon after quiet the ideal ring, every record at its place and every acknowledged
+value readable.
 """
 
 import sys
@@ -25,6 +26,9 @@ ABSENCE_S = 1.0
 other. Restarts that are faster than that are outside the proof.
 """
 
+REPLICATED_BOUND_INTERVALS = 160
+"""How soon after the ring is ideal every record must be at its place: four of the slowest repair rounds."""
+
 KEYS_PER_STEP = 0.3
 TTL_S = 3600
 
@@ -35,7 +39,8 @@ class Plan:
 
     nodes: as many at the start, at most twice as many later. steps: things that happen before quiet. length: r.
     delay_s: mean seconds of a message. loss: share of messages lost before quiet; the ring's safety is then not
-    demanded, since a lost message makes a live node look dead. step_s: mean seconds between two steps.
+    demanded, since a lost message makes a live node look dead, and the first node stays, so that whoever lost its way
+    finds the ring through it. step_s: mean seconds between two steps.
     repair_s: no two crashes within so many seconds; a write must survive one crash between two repairs.
     """
 
@@ -60,13 +65,17 @@ class Plan:
 
 
 class Summary(NamedTuple):
-    """What came of a history without a violation. ideal_s: virtual seconds from quiet to the ideal ring."""
+    """What came of a history without a violation.
+
+    ideal_s: virtual seconds from quiet to the ideal ring. replicated_s: from there to every record at its place.
+    """
 
     plan: Plan
     events: int
     messages: int
     virtual_s: float
     ideal_s: float
+    replicated_s: float
     crashes: int
     leaves: int
     puts: int
@@ -121,7 +130,7 @@ class History:
             cluster.run_for(self.rng.expovariate(1.0 / self.plan.step_s))
             (action,) = self.rng.choices(actions, weights)
             action()
-        ideal_s = self._calm()
+        ideal_s, replicated_s = self._calm()
         self._read_everything()
         counts = self.counts
         return Summary(
@@ -130,6 +139,7 @@ class History:
             cluster.network.messages,
             cluster.now,
             ideal_s,
+            replicated_s,
             counts["crash"],
             counts["leave"],
             counts["put"],
@@ -185,7 +195,9 @@ class History:
             self.cluster.scheduler.after(pause_s, lambda _: process.unpause(), None, None)
 
     def _some(self, hosts: list[Host]) -> Host | None:
-        settled = [host for host in hosts if not host.leaving]
+        settled = [
+            host for host in hosts if not host.leaving and not (self.plan.loss and host is self.cluster.hosts[0])
+        ]
         return self.rng.choice(settled) if settled else None
 
     # Clients ----------------------------------------------------------------------------------------------------------
@@ -231,7 +243,7 @@ class History:
 
     # Quiet ------------------------------------------------------------------------------------------------------------
 
-    def _calm(self) -> float:
+    def _calm(self) -> tuple[float, float]:
         cluster = self.cluster
         for host in cluster.live():
             host.process.unpause()
@@ -241,8 +253,7 @@ class History:
         cluster.wait_until_joined()
         cluster.wait_until_ideal(ideal_bound_s(cluster))
         ideal_s = cluster.now - start
-        cluster.run_for(self.plan.repair_s)
-        return ideal_s
+        return ideal_s, cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
 
     def _read_everything(self) -> None:
         for key, known in self.written.items():

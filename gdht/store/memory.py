@@ -64,12 +64,12 @@ class MemoryStore:
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
         found: list[Record] = []
         begin = bucket_index(after) if after else 0
-        for index in range(begin, bucket_index(last) + 1):
-            bucket = self._buckets.get(index)
-            if bucket:
-                found += [bucket[key] for key in sorted(key for key in bucket if after < key <= last)]
-                if len(found) >= limit:
-                    break
+        end = bucket_index(last)
+        for index in sorted(index for index in self._buckets if begin <= index <= end):
+            bucket = self._buckets[index]
+            found += [bucket[key] for key in sorted(key for key in bucket if after < key <= last)]
+            if len(found) >= limit:
+                break
         return found[:limit]
 
     def expire(self, now_s: float, limit: int) -> int:

@@ -13,8 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --hide-scrollbars --no-first-run
---disable-background-networking --disable-component-update --disable-sync --disable-default-apps""".split()
+OPTIONS = """
+--headless=new --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --hide-scrollbars --no-first-run
+--disable-background-networking --disable-component-update --disable-sync --disable-default-apps
+""".split()
 WAIT_S = 10.0
 HEIGHT_MAX = 2600
 

@@ -1,21 +1,27 @@
 """Fixtures for tests with real processes; the log of every node goes into the report of a test that fails."""
 
 import re
-import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode leaves out what lies beside the tests
-
-from harness import LOG_LINES_SHOWN, PROCESSES, Fleet
+from tests.e2e.harness import (
+    LOG_LINES_SHOWN,
+    PROCESSES,
+    STEADY_LIMITS,
+    STEADY_NODES,
+    Fleet,
+    NodeProcess,
+    ring_problems,
+    wait_for_none,
+)
 
 REPORTED: dict[int, int] = {}
 """How many characters of each process's log were looked at for tracebacks."""
 
-CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL) +(?!\S+ isolated:)).*", re.MULTILINE)
+CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ isolated:)\S).*", re.MULTILINE)
 """Losing every successor is an error of the world; all others are ours."""
 
 
@@ -64,3 +70,17 @@ def module_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Node processes for all tests of a module."""
     with Fleet(tmp_path_factory.mktemp("nodes")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def steady_ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NodeProcess]]:
+    """Five nodes that all tests share which do not stop any."""
+    with Fleet(tmp_path_factory.mktemp("steady")) as made:
+        yield made.ring(STEADY_NODES, *STEADY_LIMITS)
+
+
+@pytest.fixture
+def ring(steady_ring: list[NodeProcess]) -> list[NodeProcess]:
+    """The shared ring, whole."""
+    wait_for_none(lambda: ring_problems(steady_ring))
+    return steady_ring

@@ -1,4 +1,4 @@
-"""The bytes of the client API, built and read by hand as any other program would; see the tables of its specification."""
+"""The bytes of the client API, built and read by hand as any other program would; its specification has the tables."""
 
 import socket
 import struct

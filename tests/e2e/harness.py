@@ -21,9 +21,11 @@ from typing import Any, NamedTuple, Self
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from handmade import ApiSocket
+from tests.e2e.handmade import ApiSocket
 
-READY_LINE = re.compile(r"gdht ready node=(?P<ident>[0-9a-f]{64}) p2p=(?P<p2p>\S+) api=(?P<api>\S+) admin=(?P<admin>\S+)\n")
+READY_LINE = re.compile(
+    r"gdht ready node=(?P<ident>[0-9a-f]{64}) p2p=(?P<p2p>\S+) api=(?P<api>\S+) admin=(?P<admin>\S+)\n"
+)
 """All of standard output, byte for byte."""
 ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):[1-9]\d{0,4}")
 
@@ -36,6 +38,15 @@ IDENTS = 1 << 256
 
 FREE_PORTS = "--p2p-address 127.0.0.1:0 --api-address 127.0.0.1:0 --admin-address 127.0.0.1:0".split()
 QUICK = "--stabilize-interval 0.2".split()
+
+STEADY_NODES = 5
+DEFAULT_TTL_S, TTL_S_MAX = 1000, 2000
+REPLICATION, REPLICATION_MAX = 3, 4
+STEADY_LIMITS = (
+    *("--default-ttl", str(DEFAULT_TTL_S), "--max-ttl", str(TTL_S_MAX)),
+    *("--replication", str(REPLICATION), "--max-replication", str(REPLICATION_MAX)),
+)
+"""The ring that most tests share, and its limits: low enough to be met."""
 
 PROCESSES: list["NodeProcess"] = []
 """Every process that was started, for the report of a failed test."""
@@ -276,11 +287,12 @@ class Fleet:
         wait_for_none(lambda: ring_problems([first, *rest]))
         return [first, *rest]
 
-    def run(self, *arguments: str, timeout_s: float = 30.0, **more: Any) -> subprocess.CompletedProcess[bytes]:
-        """Run a `gdht` command to its end."""
-        more.setdefault("env", clean_environ())
-        command = [sys.executable, "-m", "gdht", *arguments]
-        return subprocess.run(command, capture_output=True, cwd=self._place, timeout=timeout_s, check=False, **more)
+
+def run(*arguments: str, timeout_s: float = 30.0, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a `gdht` command to its end."""
+    command = [sys.executable, "-m", "gdht", *arguments]
+    more.setdefault("env", clean_environ())
+    return subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, **more)
 
 
 # Rings ----------------------------------------------------------------------------------------------------------------
@@ -305,7 +317,7 @@ def keys_of(nodes: Sequence[NodeProcess], owner: NodeProcess) -> Iterator[bytes]
 
 
 def ring_problems(nodes: Sequence[NodeProcess]) -> list[str]:
-    """In which points /admin/api/ring and /readyz of these nodes, all members, differ from the one ring they should be."""
+    """In which points /admin/api/ring and /readyz of these nodes differ from those of the members of one ring."""
     problems = []
     order = clockwise(nodes)
     for place, node in enumerate(order):

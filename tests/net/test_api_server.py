@@ -2,6 +2,7 @@
 
 import resource
 import struct
+from contextlib import suppress
 from types import SimpleNamespace
 
 import gevent
@@ -217,9 +218,9 @@ def test_a_client_that_does_not_read_is_not_read_from_and_dropped_in_the_end(
         node.slow[key] = 0.0
     client = dial(serve_api())
     client.sock.settimeout(5)
+    requests = tools.get(key) * 100
     with pytest.raises(OSError, match=r"reset|pipe"):
-        for _ in range(100_000):
-            client.send(tools.get(key) * 100)
+        client.send(*[requests] * 10_000)
     tools.wait_for(lambda: stats.api_connections == 0)
     assert len(node.log) < 1000
 
@@ -286,3 +287,30 @@ def test_requests_bytes_and_durations_are_counted(serve_api, dial, tools, node, 
     assert stats.api_request_duration["get"].total > 0.02
     assert stats.network_received_bytes == {"api": 41 + 3 * 36}
     assert stats.network_sent_bytes == {"api": 109}
+
+
+def test_stopping_does_not_wait_for_a_client_that_never_stops_asking(serve_api, dial, tools, stats):
+    server = serve_api()
+    client, request = dial(server), tools.get(tools.key(1))
+
+    def ask_for_ever():
+        with suppress(OSError):
+            client.send(request * 10)
+            while client.read(360):
+                client.send(request * 10)
+
+    asking = gevent.spawn(ask_for_ever)
+    tools.wait_for(lambda: stats.api_requests["get", "not_found"] > 100)
+    with gevent.Timeout(1):
+        server.stop(5)
+    asking.get(timeout=5)
+
+
+def test_a_message_that_stopping_cuts_short_is_not_held_against_the_client(serve_api, dial, tools, stats):
+    server = serve_api()
+    client = dial(server)
+    client.send(tools.get(tools.key(1)), tools.get(tools.key(2))[:9])
+    assert client.read(36) == failure(tools.key(1))
+    server.stop(1)
+    assert client.read_all() == b""
+    assert not stats.api_malformed_messages

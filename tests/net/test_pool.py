@@ -12,7 +12,8 @@ from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pGet, P2pPing, P
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
 from gdht.errors import CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError
-from gdht.net import connection, pool as pool_module
+from gdht.net import connection
+from gdht.net import pool as pool_module
 from gdht.net.calls import Refused, Rejected, Reset
 from gdht.net.pool import BACKOFF_S_MAX, BACKOFF_S_MIN, Backoff
 from gdht.wire.codec import P2pDecoder, encode_p2p

@@ -25,13 +25,15 @@ class World:
     def __init__(self, scheduler: Scheduler, seed: int = 1, **options) -> None:
         self.scheduler = scheduler
         self.network = Network(scheduler, seed, NetworkOptions(**{"delay": constant(DELAY_S)} | options), Trace())
+        self.peers = {}
         self.processes = {}
         self.runtimes = {}
         self.pinged = []
         self.stats = {}
 
-    def start(self, name: str, ring: str = "default") -> Peer:
-        peer = Peer(hash_ident(name.encode()), f"{name}:6000")
+    def start(self, name: str, ring: str = "default", ident: int | None = None) -> Peer:
+        peer = Peer(hash_ident(name.encode()) if ident is None else ident, f"{name}:6000")
+        self.peers[name] = peer
         process = self.scheduler.process(name)
         endpoint = Endpoint(self.network, process, peer, ring)
 
@@ -100,8 +102,14 @@ def test_somebody_else_at_the_address_is_unreachable(world):
     assert isinstance(error, PeerUnreachable)
 
 
-def test_one_who_calls_itself_is_told_so(world):
-    error, _ = world.ping("a", world.start("a"))
+def test_a_node_may_call_itself(world):
+    assert world.ping("a", world.start("a"))[0] == P2pAck()
+
+
+def test_somebody_with_our_identifier_is_refused(world):
+    world.start("a")
+    b = world.start("b", ident=world.peers["a"].ident)
+    error, _ = world.ping("a", b)
     assert isinstance(error, RemoteError)
     assert error.reason == ErrorReason.IDENT
 
@@ -202,9 +210,9 @@ def test_calls_are_counted_by_method_and_result_on_both_sides(world):
     world.ping("a", world.start("b"))
     world.ping("a", Peer(1, "nobody:6000"))
     sent = world.stats["a"].rpc_sent_requests
-    assert sent["p2p_ping", "success"] == 1
+    assert sent["p2p_ping", "ok"] == 1
     assert sum(sent.values()) == 2
-    assert world.stats["b"].rpc_received_requests == {("p2p_ping", "success"): 1}
+    assert world.stats["b"].rpc_received_requests == {("p2p_ping", "ok"): 1}
     assert world.stats["a"].rpc_sent_duration["p2p_ping"].count == 2
 
 

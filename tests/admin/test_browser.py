@@ -1,0 +1,260 @@
+"""The pages in a real browser: what a person sees and does. Screenshots are left in artifacts/."""
+
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from gdht.admin import create_app
+from gdht.core.ident import ident_hex
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+PICTURES = Path(__file__).parents[2] / "artifacts" / "admin"
+LIVE = "return document.querySelector('.live-text').textContent.includes('·')"
+
+
+@pytest.fixture
+def show(browser, serve):
+    """`show(ring, path)`: open a page of a ring; at the end nobody may have complained or asked elsewhere."""
+    origins = []
+
+    def open_page(ring, path="/admin/ring", **how):
+        origins.append(serve(create_app(ring.status, ring)))
+        browser.open(origins[-1] + path, **how)
+        if how.get("scripts", True) and path in ("/admin/", "/admin/ring"):
+            browser.wait(lambda: path == "/admin/" or browser.run(LIVE), "the page is live")
+        return browser
+
+    yield open_page
+    assert browser.complaints() == []
+    asked = browser.requests()
+    assert [url for url in asked if not url.startswith((*origins, "about:"))] == []
+    browser.open("about:blank")
+
+
+def _key(peer):
+    return ident_hex(peer.ident)
+
+
+@pytest.mark.parametrize("nodes", [1, 8, 200])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_ring_is_drawn_with_this_node_marked(make_ring, show, nodes, scheme):
+    ring = make_ring(nodes)
+    page = show(ring, scheme=scheme)
+    assert len(page.all("#nodes .node")) == len(page.all("#rows tr")) == nodes
+    assert page.text(".centre .figure") == str(nodes)
+    assert page.one("#nodes .node.this").get_attribute("data-key") == _key(ring.me)
+    assert page.text("#rows tr.this th a") == ring.me.address
+    page.save(PICTURES / f"ring-{nodes}-{scheme}.png")
+
+
+def test_roles_differ_by_shape_and_by_colour(make_ring, show):
+    page = show(make_ring(40))
+    look = """return ['this', 'predecessor', 'successor', 'finger', 'other'].map((role) => {
+        const shape = document.querySelector(`#nodes .${role} .shape`);
+        return [shape.getAttribute('d'), getComputedStyle(shape).fill];
+    })"""
+    shapes, colours = zip(*page.run(look), strict=True)
+    assert len(set(shapes)) == len(set(colours)) == 5
+
+
+@pytest.mark.parametrize(("nodes", "seed"), [(1, 2), (5, 7), (8, 2), (14, 4), (24, 2), (200, 2)])
+def test_no_label_covers_another_or_a_dot(make_ring, show, nodes, seed):
+    page = show(make_ring(nodes, seed))
+    clash = page.run("""
+        const boxes = [...document.querySelectorAll('#nodes .node:not(.quiet) .label')].map((label) => [
+            label.textContent, label.getBoundingClientRect()]);
+        const frame = document.querySelector('.ring-box').getBoundingClientRect();
+        const out = boxes.filter(([, b]) => b.left < frame.left || b.right > frame.right).map(([text]) => text);
+        const dots = [...document.querySelectorAll('#nodes .shape')];
+        boxes.push(...dots.map((dot) => ['a dot', dot.getBoundingClientRect()]));
+        for (const [i, [text, a]] of boxes.entries())
+            for (const [other, b] of boxes.slice(i + 1))
+                if (a.left < b.right - 2 && b.left < a.right - 2 && a.top < b.bottom - 4 && b.top < a.bottom - 4)
+                    out.push(`${text} / ${other}`);
+        return out""")
+    assert clash == []
+
+
+def test_a_click_shows_the_details_of_a_node(ring, show):
+    page = show(ring)
+    peer = ring.clockwise(ring.me)[3]
+    assert page.text("#details h2") == ring.me.address
+    page.one(f"#node-{_key(peer)} .dot").click()
+    assert page.text("#details h2") == peer.address
+    assert page.text("#details [data-detail=ident]") == _key(peer)
+    assert page.text("#details [data-detail=owned]") == f"{ring.keys[peer.ident]:,}"
+    assert page.one("#node-" + _key(peer)).get_attribute("aria-current") == "true"
+    assert page.one("#visit").get_attribute("href").endswith("/admin/ring")
+    page.save(PICTURES / "ring-8-selected.png")
+
+
+def test_a_click_in_the_table_selects_too(ring, show):
+    page = show(ring)
+    peer = ring.clockwise(ring.me)[5]
+    page.one(f"#row-{_key(peer)} a").click()
+    assert page.text("#details h2") == peer.address
+
+
+def test_the_ring_is_walked_with_the_keyboard(ring, show):
+    page = show(ring)
+    around = ring.clockwise(ring.me)
+    assert len(page.all("#nodes .node[tabindex='0']")) == 1  # one tab stop for the whole ring
+    for _ in range(20):
+        page.press(Keys.TAB)
+        if page.run("return document.activeElement.closest('#nodes') !== null"):
+            break
+    page.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert page.text("#details h2") == around[2].address
+    assert page.run("return document.activeElement.dataset.key") == _key(around[2])
+    page.press(Keys.ARROW_LEFT)
+    assert page.text("#details h2") == around[1].address
+    page.press(Keys.END)
+    assert page.text("#details h2") == around[-1].address
+    page.press(Keys.ARROW_RIGHT)
+    assert page.text("#details h2") == ring.me.address
+    page.press(Keys.ARROW_DOWN, Keys.ENTER)
+    assert page.text("#details h2") == around[1].address
+    page.press(Keys.ESCAPE)
+    assert page.text("#details h2") == ring.me.address
+    assert page.all("[aria-current=true]") == []
+
+
+def test_every_node_is_named_for_those_who_listen(ring, show):
+    page = show(ring)
+    second = page.all("#nodes .node")[1].get_attribute("aria-label")
+    peer = ring.clockwise(ring.me)[1]
+    assert second.startswith(f"{peer.address}, successor 1")
+    assert second.endswith(f"{ring.keys[peer.ident]:,} keys")
+
+
+def test_a_refresh_changes_numbers_in_place_and_keeps_the_selection(ring, show):
+    page = show(ring)
+    peer = ring.clockwise(ring.me)[2]
+    page.one(f"#node-{_key(peer)} .dot").click()
+    page.run("window.before = [...document.querySelectorAll('#nodes .node, #rows tr')]")
+    ring.keys[peer.ident] = 54321
+    page.wait(lambda: page.text(f"#row-{_key(peer)} [data-cell=owned]") == "54,321", "the row is fresh")
+    assert page.text(f"#node-{_key(peer)} .note") == "54,321 keys"
+    assert page.text("#details [data-detail=owned]") == "54,321"
+    assert page.text("#details h2") == peer.address
+    assert page.run("return document.activeElement.dataset.key") == _key(peer)
+    assert page.run("""const now = document.querySelectorAll('#nodes .node, #rows tr');
+        return now.length === window.before.length && window.before.every((element, i) => element === now[i])""")
+
+
+def test_nodes_come_and_go_without_a_reload(make_ring, show):
+    ring, later = make_ring(3), make_ring(5)
+    page = show(ring)
+    ring.peers, ring.keys = later.peers, later.keys
+    page.wait(lambda: len(page.all("#nodes .node")) == 5, "two more")
+    shown = [element.get_attribute("data-key") for element in page.all("#rows tr")]
+    assert shown == [_key(peer) for peer in ring.clockwise(ring.me)]
+    assert page.text("h1") == "Ring of 5 nodes"
+    leaver = ring.clockwise(ring.me)[2]
+    page.one(f"#node-{_key(leaver)} .dot").click()
+    ring.peers = [peer for peer in ring.peers if peer != leaver]
+    page.wait(lambda: len(page.all("#nodes .node")) == 4, "one less")
+    assert page.text("#details h2") == ring.me.address
+
+
+def test_a_node_that_does_not_answer_leaves_the_page_stale_and_recovers(ring, show, browser):
+    page = show(ring)
+    ring.status_error = RuntimeError("stuck")
+    page.wait(lambda: page.one("#stale").is_displayed(), "stale")
+    assert page.text("#stale").startswith("Stale since ")
+    assert len(page.all("#nodes .node")) == 8
+    page.save(PICTURES / "ring-8-stale.png")
+    ring.status_error = None
+    page.wait(lambda: not page.one("#stale").is_displayed(), "fresh again")
+    assert all("503" in line for line in page.complaints())  # the browser's own note of the failed requests
+
+
+def test_a_hidden_page_and_a_paused_one_ask_nothing(ring, show):
+    page = show(ring)
+    page.one("#pause").click()
+    assert page.text("#pause") == "Resume"
+    page.requests()
+    walks = ring.walks
+    page.run("return new Promise((done) => setTimeout(done, 2600))")
+    assert page.requests() == []
+    assert ring.walks == walks
+    page.one("#pause").click()
+    page.wait(lambda: any(url.endswith("/admin/api/ring/view") for url in page.requests()), "asks again")
+    page.run("""Object.defineProperty(document, 'hidden', {get: () => true, configurable: true});
+        document.dispatchEvent(new Event('visibilitychange'))""")
+    page.run("return new Promise((done) => setTimeout(done, 300))")
+    page.requests()
+    page.run("return new Promise((done) => setTimeout(done, 2600))")
+    assert page.requests() == []
+
+
+def test_a_partial_ring_says_so(ring, show):
+    ring.complete = False
+    page = show(ring)
+    assert "This picture is partial" in page.text("[data-text=notice]")
+    assert len(page.all("#nodes .node.unmet")) == 4
+    page.save(PICTURES / "ring-8-partial.png")
+
+
+def test_without_scripts_the_table_and_the_drawing_are_there(make_ring, show):
+    ring = make_ring(8)
+    page = show(ring, scripts=False)
+    assert len(page.all("#rows tr")) == len(page.all("#nodes .node")) == 8
+    assert page.text("#rows tr.this th a") == ring.me.address
+    assert page.text("#details h2") == ring.me.address
+    assert not page.one("#live").is_displayed()
+    page.save(PICTURES / "ring-8-without-scripts.png")
+
+
+@pytest.mark.parametrize("path", ["/admin/ring", "/admin/", "/admin/keys?key=hello", "/admin/trace?key=hello"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_sideways_scrolling(ring, show, path, scheme):
+    page = show(ring, path, width=360, scheme=scheme)
+    assert page.run("return document.documentElement.scrollWidth") <= 360
+    page.save(PICTURES / f"{path.strip('/').split('?')[0].replace('/', '-')}-360-{scheme}.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_reach_contrast_aa(ring, show, scheme):
+    page = show(ring, scheme=scheme)
+    low = page.run("""
+        const lum = (rgb) => rgb.map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+        const colour = (name) => {
+            canvas.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+            canvas.fillRect(0, 0, 1, 1);
+            return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+        };
+        const ratio = (a, b) => {
+            const [x, y] = [lum(colour(a)), lum(colour(b))].sort((p, q) => q - p);
+            return (x + 0.05) / (y + 0.05);
+        };
+        const pairs = [...['text', 'dim', 'this', 'bad', 'good'].flatMap((t) => [[t, 'card'], [t, 'ground']]),
+            ['warn', 'warn-ground'], ['bad', 'bad-ground'], ['good', 'good-ground'],
+            ...['this', 'predecessor', 'successor', 'finger'].map((t) => ['on-mark', t])];
+        return pairs.map(([t, g]) => [t, g, ratio('--' + t, '--' + g)]).filter(([, , r]) => r < 4.5)""")
+    assert low == []
+
+
+def test_the_overview_shows_the_node_and_stays_fresh(ring, show):
+    page = show(ring, "/admin/")
+    assert page.text("#state") == "active"
+    assert "8.0 %" in page.text(".tiles")
+    ring.stats.api_requests["get", "success"] += 4242
+    page.wait(lambda: "4,242" in page.text("#content"), "the count is fresh")
+    page.save(PICTURES / "overview-light.png")
+
+
+def test_a_key_is_asked_for_in_the_form(ring, show):
+    page = show(ring, "/admin/keys")
+    page.one("#key").send_keys("hello", Keys.ENTER)
+    page.wait(lambda: page.all("table"), "the report")
+    assert "1 copy found on 3 nodes asked" in page.text("main")
+    page.save(PICTURES / "keys-light.png")
+    page.one("main p a").click()
+    page.wait(lambda: "Lookup" in page.text("main"), "the trace")
+    assert "dead: timed out" in page.text("main")
+    page.save(PICTURES / "trace-light.png")

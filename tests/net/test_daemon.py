@@ -1,0 +1,199 @@
+"""Whole nodes in this process: ports, readiness, checks, and how they leave."""
+
+import os
+import re
+import signal
+import time
+from dataclasses import replace
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.event import Event
+
+from gdht.config import Address, AdminConfig, Config, DhtConfig
+from gdht.core.ident import hash_ident
+from gdht.errors import ListenError
+from gdht.net import daemon as daemon_module
+from gdht.net.daemon import Daemon, DaemonState
+from gdht.node.status import State
+
+# Records live elsewhere: any store does.
+from gdht.store.memory import MemoryStore
+
+READY = r"gdht ready node=([0-9a-f]{64}) p2p=127\.0\.0\.1:(\d+) api=127\.0\.0\.1:(\d+) admin=(127\.0\.0\.1:\d+|-)\n"
+
+
+def make_config(*bootstrap, **changes):
+    dht = DhtConfig(Address("127.0.0.1", 0), Address("127.0.0.1", 0), stabilize_interval=0.05, bootstrap=bootstrap)
+    return Config(dht=replace(dht, **changes), admin=AdminConfig(address=Address("127.0.0.1", 0)))
+
+
+def text_app(status, queries, token):
+    """An admin application of three lines."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(status().state.value).encode()]
+
+    return app
+
+
+@pytest.fixture
+def start(stack):
+    """`start(*bootstrap, **config)`: a running daemon."""
+
+    def run(*bootstrap, create_app=None, **changes):
+        daemon = Daemon(make_config(*bootstrap, **changes), create_app, MemoryStore)
+        daemon.start()
+        stack.callback(daemon.stop)
+        return daemon
+
+    return run
+
+
+@pytest.fixture
+def serve(stack, monkeypatch):
+    """`serve()`: a daemon in `serve_forever`, and a greenlet that ends with its exit code."""
+
+    def run(**changes):
+        daemon = Daemon(make_config(**changes), None, MemoryStore)
+        greenlet = gevent.spawn(exit_code, daemon)
+        stack.callback(daemon.stop)
+        return daemon, greenlet
+
+    return run
+
+
+def exit_code(daemon):
+    try:
+        daemon.serve_forever()
+    except SystemExit as error:
+        return error.code
+    return 0
+
+
+def http_get(address):
+    with socket.create_connection(address) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    return answer.decode()
+
+
+def test_a_daemon_says_ready_once_it_is_in_its_ring(start, tools, capsys):
+    daemon = start(create_app=text_app)
+    tools.wait_for(lambda: daemon.node.state is State.ACTIVE)
+    tools.wait_for(lambda: (line := capsys.readouterr().out) and re.fullmatch(READY, line))
+    assert daemon.node.me.ident == hash_ident(daemon.node.me.address.encode())
+    assert daemon.node.me.address == str(daemon.peer_server.address)
+
+
+def test_without_a_member_to_join_it_listens_and_does_not_say_ready(start, free_port, capsys):
+    daemon = start(Address("127.0.0.1", free_port))
+    gevent.sleep(0.3)
+    assert daemon.node.state is State.JOINING
+    assert capsys.readouterr().out == ""
+    assert all(check.ok for check in daemon.status().live_checks)
+
+
+def test_a_value_put_through_one_node_is_read_through_the_other_and_outlives_the_first(start, dial, tools):
+    first = start()
+    second = start(first.peer_server.address)
+    tools.wait_for(lambda: second.node.state is State.ACTIVE)
+    tools.wait_for(lambda: first.node.ring.successors and second.node.ring.successors)
+    keys = [tools.key(number << 240) for number in range(0, 60000, 1000)]
+    client = dial(first.api_server)
+    client.send(*(tools.put(key, key, answered=True) for key in keys))
+    assert len(client.read(36 * len(keys))) == 36 * len(keys)
+    reader = dial(second.api_server)
+    reader.send(*map(tools.get, keys))
+    assert reader.read(68 * len(keys)).count(b"\x02\x8c") == len(keys)
+    first.stop()
+    reader.send(*map(tools.get, keys))
+    assert reader.read(68 * len(keys)).count(b"\x02\x8c") == len(keys)
+    assert second.node.ring.successors == ()
+
+
+def test_the_admin_port_serves_the_application(start):
+    daemon = start(create_app=text_app)
+    gevent.sleep(0.1)
+    assert http_get(daemon.admin_server.address).endswith("active")
+
+
+def test_live_checks_tell_the_loop_and_both_listeners(start):
+    daemon = start()
+    assert [(check.name, check.ok) for check in daemon.status().live_checks] == [
+        ("event_loop", True),
+        ("api_listener", True),
+        ("p2p_listener", True),
+    ]
+    daemon.api_server.stop_accepting()
+    daemon._beat_s -= 2 * daemon_module.STUCK_S
+    assert [check.ok for check in daemon.status().live_checks] == [False, False, True]
+
+
+def test_the_lag_of_the_event_loop_is_measured(start, tools, monkeypatch):
+    monkeypatch.setattr(daemon_module, "HEARTBEAT_S", 0.01)
+    daemon = start()
+    tools.wait_for(lambda: daemon.node.stats.event_loop_lag.count > 3)
+    time.sleep(0.06)  # hold the loop
+    tools.wait_for(lambda: sum(daemon.node.stats.event_loop_lag.counts[7:]))
+
+
+@pytest.mark.parametrize("option", ["p2p_address", "api_address"])
+def test_a_port_in_use_stops_the_start_and_leaves_nothing_open(start, option):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = Address(*taken.getsockname())
+        with pytest.raises(ListenError, match=rf"{address} \({option}\): address already in use"):
+            start(**{option: address})
+
+
+def test_an_advertised_address_is_who_the_node_is(start):
+    me = start(advertise_address=Address("node.example", 6001)).node.me
+    assert me == (hash_ident(b"node.example:6001"), "node.example:6001")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_leaves(serve, tools, number):
+    daemon, greenlet = serve()
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING)
+    os.kill(os.getpid(), number)
+    with gevent.Timeout(10):
+        assert greenlet.get() == 0
+    assert daemon.state is DaemonState.STOPPED
+
+
+def test_a_signal_finishes_the_requests_that_were_received(serve, dial, tools):
+    daemon, greenlet = serve()
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING and daemon.node.state is State.ACTIVE)
+    client = dial(daemon.api_server)
+    client.send(*[tools.get(tools.key(1))] * 500)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert len(client.read_all()) == 36 * 500
+    greenlet.join()
+
+
+def test_a_second_signal_stops_at_once_with_a_failure(serve, tools, monkeypatch):
+    released = Event()
+    daemon, greenlet = serve()
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING)
+    monkeypatch.setattr(daemon.node, "leave", lambda _deadline_s: released.wait())
+    os.kill(os.getpid(), signal.SIGTERM)
+    tools.wait_for(lambda: daemon.state is DaemonState.STOPPING)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(2):
+        assert greenlet.get() == 1
+    released.set()
+    tools.wait_for(lambda: daemon.state is DaemonState.STOPPED)
+
+
+def test_ports_are_closed_even_if_leaving_fails(start, monkeypatch, caplog):
+    daemon = start()
+    monkeypatch.setattr(daemon.node, "leave", lambda _deadline_s: 1 / 0)
+    daemon.stop()
+    assert daemon.state is DaemonState.STOPPED
+    assert "ZeroDivisionError" in caplog.text

@@ -1,0 +1,147 @@
+"""Questions about the ring: a walk round it, the holders of a key, the way of a lookup."""
+
+import pytest
+
+from gdht.core.messages import P2pStat
+from gdht.node.inspect import trace, walk, where
+
+
+@pytest.fixture
+def ring(world):
+    return world.ideal(*range(10, 101, 10))
+
+
+def walked(result):
+    return [met.peer.ident for met in result.nodes]
+
+
+def test_a_walk_meets_every_node_clockwise_and_comes_back(ring):
+    result = walk(ring[2], ring[2].node, 1024)
+    assert walked(result) == [30, 40, 50, 60, 70, 80, 90, 100, 10, 20]
+    assert result.complete
+    assert [met.status.successors[0].ident for met in result.nodes[:2]] == [40, 50]
+
+
+def test_a_walk_goes_past_the_dead_and_names_them(world, ring):
+    world.kill(50)
+    result = walk(ring[2], ring[2].node, 1024)
+    assert walked(result) == [30, 40, 50, 60, 70, 80, 90, 100, 10, 20]
+    assert [(met.peer.ident, met.status) for met in result.nodes if met.error] == [(50, None)]
+    assert result.complete
+
+
+def test_a_walk_that_can_go_no_further_is_not_complete(world, ring):
+    world.kill(40, 50, 60)
+    result = walk(ring[2], ring[2].node, 1024)
+    assert walked(result) == [30, 40, 50, 60]
+    assert not result.complete
+
+
+@pytest.mark.parametrize("nodes_max", [1, 2, 9])
+def test_a_walk_that_was_cut_short_is_not_complete(ring, nodes_max):
+    result = walk(ring[2], ring[2].node, nodes_max)
+    assert len(result.nodes) == nodes_max
+    assert not result.complete
+
+
+def test_a_lone_node_has_walked_its_whole_ring(world):
+    (lone,) = world.ideal(10)
+    assert walk(lone, lone.node, 1024).complete
+
+
+def test_a_node_outside_the_ring_has_not(world):
+    outside = world.add(10)
+    assert not walk(outside, outside.node, 1024).complete
+
+
+def test_a_walk_that_runs_in_a_circle_beside_us_ends(world, ring, at):
+    world.actors[60].node.set_ring(world.actors[60].node.ring.with_successors(at(40)))
+    result = walk(ring[2], ring[2].node, 1024)
+    assert walked(result) == [30, 40, 50, 60]
+    assert not result.complete
+
+
+# Where ----------------------------------------------------------------------------------------------------------------
+
+
+def told(report):
+    return [(holder.peer.ident, holder.role, holder.stat.present) for holder in report.holders]
+
+
+def test_the_holders_of_a_key_are_named_owner_first(ring, key):
+    for actor in ring[3:6]:
+        actor.keep(35)
+    report = where(ring[0], ring[0].node, key(35))
+    assert told(report) == [(40, "owner", True), (50, "replica", True), (60, "replica", True)]
+    assert report.error == ""
+
+
+def test_who_should_hold_a_key_and_does_not_is_named_too(ring, key):
+    ring[3].keep(35, copies=2)
+    assert told(where(ring[0], ring[0].node, key(35))) == [(40, "owner", True), (50, "replica", False)]
+
+
+def test_a_misplaced_copy_here_or_nearby_is_named(ring, key):
+    ring[3].keep(35, copies=1)
+    ring[5].keep(35, copies=1)
+    ring[0].keep(35, copies=1)
+    report = told(where(ring[0], ring[0].node, key(35)))
+    assert report == [(40, "owner", True), (60, "misplaced", True), (10, "misplaced", True)]
+
+
+def test_a_holder_that_does_not_answer_is_named_with_the_reason(world, ring, key):
+    ring[3].keep(35)
+    world.kill(50)
+    report = where(ring[0], ring[0].node, key(35))
+    silent = next(holder for holder in report.holders if holder.peer.ident == 50)
+    assert silent.stat is None
+    assert "did not answer" in silent.error
+
+
+def test_no_value_is_moved_to_tell_where_it_is(world, ring, key):
+    ring[3].keep(35, b"hello")
+    report = where(ring[0], ring[0].node, key(35))
+    assert set(world.asked(P2pStat)) == {40, 50, 60, 70}
+    assert report.holders[0].stat.value_bytes == 5
+
+
+def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):
+    world.kill(20, 30, 40)
+    report = where(ring[0], ring[0].node, key(85))
+    assert report.holders == ()
+    assert "nobody left to ask" in report.error
+
+
+# Trace ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trace_tells_every_hop_and_the_owner(ring):
+    result = trace(ring[0], ring[0].node, 95)
+    assert result.owner.ident == 100
+    assert [hop.peer.ident for hop in result.hops][0] == 40
+    assert not any(hop.dead for hop in result.hops)
+    assert result.error == ""
+
+
+def test_a_trace_tells_the_finger_a_hop_came_from(ring):
+    fingers = {finger.peer.ident: finger.number for finger in ring[0].node.ring.fingers}
+    result = trace(ring[0], ring[0].node, 95)
+    assert result.hops[0].finger == fingers[40]
+
+
+def test_a_trace_tells_who_was_dead_and_how_long_it_took(world, ring):
+    world.kill(40)
+    result = trace(ring[0], ring[0].node, 95)
+    assert result.hops[0].dead
+    assert result.hops[0].seconds == ring[0].node.config.call_timeout
+    assert result.seconds >= result.hops[0].seconds
+    assert result.owner.ident == 100
+
+
+def test_a_failed_trace_still_tells_whom_it_asked(world, ring):
+    world.kill(20, 30, 40)
+    result = trace(ring[0], ring[0].node, 95)
+    assert result.owner is None
+    assert [hop.peer.ident for hop in result.hops] == [40, 30, 20]
+    assert result.error
+    assert ring[0].node.stats.lookups == {("trace", "no_route"): 1}

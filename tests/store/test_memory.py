@@ -1,0 +1,156 @@
+"""The store in memory against a plain dictionary, through any history of puts, removals, scans and expiry."""
+
+import inspect
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from gdht.core.records import Record, Version
+from gdht.errors import StoreError
+from gdht.node.storage import Store
+from gdht.store.memory import RECORD_OVERHEAD_BYTES, STALE_EXPIRIES_MAX, MemoryStore, record_bytes
+
+FIRST, LAST = bytes(32), b"\xff" * 32
+
+
+def key(number: int) -> bytes:
+    """Keys in few buckets, the ends of the circle among them, in order of their numbers."""
+    return {0: FIRST, 9: LAST}.get(number, bytes([number // 4, 16 * (number % 3), number]) + bytes(29))
+
+
+def record(number: int = 1, stamp: int = 1, value: bytes = b"", expires_at_s: float = 1000.0) -> Record:
+    return Record(key(number), value, Version(stamp, 7), expires_at_s, 3)
+
+
+keys = st.sampled_from(sorted(map(key, range(10))))
+versions = st.builds(Version, st.integers(1, 5), st.integers(1, 2))
+values = st.binary(max_size=3).map(lambda data: data * 100)
+records = st.builds(Record, keys, values, versions, st.floats(0, 20), st.integers(1, 8))
+clocks = st.floats(0, 20)
+
+
+class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
+    @initialize(records_max=st.integers(0, 8))
+    def open(self, records_max):
+        self.bytes_max = records_max * (RECORD_OVERHEAD_BYTES + 100)
+        self.store: Store = MemoryStore(self.bytes_max)
+        self.model: dict[bytes, Record] = {}
+
+    def used(self, model) -> int:
+        return sum(map(record_bytes, model.values()))
+
+    @rule(new=records)
+    def put(self, new):
+        held = self.model.get(new.key)
+        if held is not None and held.version >= new.version:
+            assert self.store.put(new) == held
+            return
+        grown = {**self.model, new.key: new}
+        if self.used(grown) > self.bytes_max:
+            with pytest.raises(StoreError) as error:
+                self.store.put(new)
+            assert error.value.reason == "full"
+            return
+        assert self.store.put(new) == new
+        self.model = grown
+
+    @rule(number=keys, now_s=clocks)
+    def get(self, number, now_s):
+        held = self.model.get(number)
+        assert self.store.get(number, now_s) == (held if held and held.expires_at_s > now_s else None)
+
+    @rule(number=keys, version=versions)
+    def remove(self, number, version):
+        held = self.model.get(number)
+        matches = held is not None and held.version == version
+        assert self.store.remove(number, version) == matches
+        if matches:
+            del self.model[number]
+
+    @rule(now_s=clocks, limit=st.integers(0, 12))
+    def expire(self, now_s, limit):
+        over = sorted((r.expires_at_s, r.key) for r in self.model.values() if r.expires_at_s <= now_s)[:limit]
+        assert self.store.expire(now_s, limit) == len(over)
+        for _, number in over:
+            del self.model[number]
+
+    @rule(after=st.one_of(st.just(b""), keys), last=keys, limit=st.integers(1, 12))
+    def scan(self, after, last, limit):
+        expected = [self.model[number] for number in sorted(self.model) if after < number <= last]
+        assert self.store.scan(after, last, limit) == expected[:limit]
+
+    @invariant()
+    def accounts_are_right(self):
+        assert self.store.count == len(self.model)
+        assert self.store.size_bytes == self.used(self.model)
+        assert self.store.size_bytes <= self.store.size_bytes_max
+        assert self.store.scan(b"", LAST, 100) == [self.model[number] for number in sorted(self.model)]
+
+
+TestMemoryStoreAgainstADictionary = MemoryStoreAgainstADictionary.TestCase
+TestMemoryStoreAgainstADictionary.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_it_has_every_part_of_the_protocol_in_its_shape():
+    store: Store = MemoryStore(1)
+    for name, part in vars(Store).items():
+        if name.startswith("_"):
+            continue
+        assert hasattr(store, name), name
+        if callable(part):
+            assert inspect.signature(getattr(MemoryStore, name)) == inspect.signature(part), name
+
+
+def test_a_full_store_refuses_and_changes_nothing():
+    store = MemoryStore(2 * RECORD_OVERHEAD_BYTES + 10)
+    store.put(record(1, value=b"12345"))
+    store.put(record(2))
+    before = (store.count, store.size_bytes, store.scan(b"", LAST, 10))
+    for refused in (record(3, value=b"123456"), record(1, stamp=2, value=b"12345678901")):
+        with pytest.raises(StoreError):
+            store.put(refused)
+    assert (store.count, store.size_bytes, store.scan(b"", LAST, 10)) == before
+
+
+def test_a_full_store_takes_what_needs_no_more_room():
+    store = MemoryStore(RECORD_OVERHEAD_BYTES + 5)
+    store.put(record(value=b"12345"))
+    assert store.put(record(stamp=2, value=b"1234")).value == b"1234"
+    assert store.size_bytes == RECORD_OVERHEAD_BYTES + 4
+
+
+def test_a_newer_version_that_has_expired_still_keeps_an_older_one_out():
+    store = MemoryStore(10_000)
+    store.put(record(stamp=2, value=b"new", expires_at_s=10.0))
+    assert store.put(record(stamp=1, value=b"old", expires_at_s=100.0)).value == b"new"
+    assert store.get(key(1), 50.0) is None
+
+
+def test_a_life_that_was_renewed_does_not_end_at_its_first_end():
+    store = MemoryStore(10_000)
+    store.put(record(stamp=1, expires_at_s=10.0))
+    store.put(record(stamp=2, expires_at_s=20.0))
+    assert store.expire(15.0, 10) == 0
+    assert store.get(key(1), 15.0) is not None
+    assert store.expire(20.0, 10) == 1
+
+
+def test_overwriting_one_key_for_ever_does_not_grow_the_store():
+    store = MemoryStore(10_000)
+    for stamp in range(1, 10 * STALE_EXPIRIES_MAX):
+        store.put(record(stamp=stamp, expires_at_s=stamp))
+    assert store.count == 1
+    assert len(store._expiries) <= STALE_EXPIRIES_MAX + 2
+    assert store.expire(1e9, 10) == 1
+
+
+def test_both_ends_of_the_circle_can_be_scanned():
+    store = MemoryStore(10_000)
+    for number in (0, 5, 9):
+        store.put(record(number))
+    assert [r.key for r in store.scan(b"", LAST, 10)] == [FIRST, key(5), LAST]
+    assert [r.key for r in store.scan(FIRST, LAST, 10)] == [key(5), LAST]
+    assert [r.key for r in store.scan(b"", FIRST, 10)] == [FIRST]
+    assert store.scan(LAST, FIRST, 10) == []
