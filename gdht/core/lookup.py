@@ -38,12 +38,12 @@ class Found(NamedTuple):
 class Lookup:
     """The candidates of one lookup for `ident`, the closest before it first, each asked at most once."""
 
-    def __init__(self, ident: int, hops_max: int, dead: set[int]) -> None:
+    def __init__(self, me: Peer, ident: int, hops_max: int, dead: set[int]) -> None:
         self.ident = ident
         self.trail: list[Hop] = []
         self._hops_max = hops_max
         self._dead = dead
-        self._asked: set[int] = set()
+        self._asked = {me.ident}
         self._first: list[Peer] = []
         self._heard: dict[int, Peer] = {}
 
@@ -70,6 +70,10 @@ class Lookup:
                 return peer
         fresh = [peer for peer in self._heard.values() if self._fresh(peer)]
         return min(fresh, key=lambda peer: distance(peer.ident, self.ident), default=None)
+
+    def may_ask(self, peer: Peer) -> bool:
+        """Whether a peer was not asked yet, is not dead, and the budget of hops is not used up."""
+        return len(self.trail) < self._hops_max and self._fresh(peer)
 
     def asked(self, peer: Peer, seconds: float, *, dead: bool = False, error: str = "") -> None:
         """Write down what asking a peer brought; a dead one is not asked again and not accepted as an owner."""

@@ -39,7 +39,15 @@ class Record(NamedTuple):
         return int((self.expires_at_s - now_s) * 1000)
 
 
+CLOCK_AHEAD_S_MAX = 3600.0
+"""A version stamped further ahead of our clock is refused: one wrong clock must not decide all writes to come."""
+
 STAMP_MAX = (1 << 64) - 1
+
+
+def is_ahead(version: Version, wall_s: float) -> bool:
+    """Whether a version was stamped by a clock that is absurdly far ahead of ours (seconds since the epoch)."""
+    return (version.stamp >> COUNTER_BITS) / 1000 > wall_s + CLOCK_AHEAD_S_MAX
 
 
 def next_stamp(last: int, wall_s: float) -> int:

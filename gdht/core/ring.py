@@ -144,7 +144,7 @@ class Ring:
     @property
     def estimated_nodes(self) -> float:
         """How many nodes the ring has, from the spacing of the successors; exact while the list spans the ring."""
-        if len(self.successors) < self.length:
+        if self.spans or not self.successors:
             return float(len(self.successors) + 1)
         return len(self.successors) * IDENTS / distance(self.me.ident, self.successors[-1].ident)
 

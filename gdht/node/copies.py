@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes, in_open_closed, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, RecordCopy
-from gdht.core.records import COUNTER_BITS, Record
+from gdht.core.records import CLOCK_AHEAD_S_MAX, Record, is_ahead
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
 from gdht.node.storage import Store
@@ -18,9 +18,6 @@ SCAN_RECORDS = 500
 
 TTL_S_MAX = 65535
 """The longest life a record can have: what a client can ask for."""
-
-CLOCK_AHEAD_S_MAX = 3600.0
-"""A version stamped further ahead of our clock is refused: one wrong clock must not decide all writes to come."""
 
 
 def accept_copy(node: NodeState, copy: RecordCopy, wall_s: float) -> Record:
@@ -36,7 +33,7 @@ def accept_copy(node: NodeState, copy: RecordCopy, wall_s: float) -> Record:
     except StoreError as error:
         node.stats.store_rejected_writes[error.reason] += 1
         raise
-    node.observe(held.version)
+    node.observe(held.version, wall_s)
     return held
 
 
@@ -45,7 +42,7 @@ def _check_copy(copy: RecordCopy, wall_s: float) -> None:
         raise StoreError("ttl", "nothing is left of its life")
     if len(copy.value) > VALUE_BYTES_MAX:
         raise StoreError("too_large", f"{len(copy.value)} bytes are more than {VALUE_BYTES_MAX}")
-    if (copy.version.stamp >> COUNTER_BITS) / 1000 > wall_s + CLOCK_AHEAD_S_MAX:
+    if is_ahead(copy.version, wall_s):
         raise StoreError("version", f"its stamp is more than {CLOCK_AHEAD_S_MAX:.0f} s ahead of our clock")
 
 

@@ -122,6 +122,8 @@ def handle_get(node: NodeState, _sender: Peer, request: P2pGet, wall_s: float) -
 
 
 def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, wall_s: float) -> Reply:
+    if node.sealed:
+        return P2pError(ErrorReason.NOT_JOINED, "this node is about to leave")
     wanted = []
     for key, version in request.entries:
         held = node.store.get(key, wall_s)
@@ -130,10 +132,12 @@ def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, wall_s: floa
 
 
 def handle_transfer(node: NodeState, _sender: Peer, request: P2pTransfer, wall_s: float) -> Reply:
+    if node.sealed:
+        return P2pError(ErrorReason.NOT_JOINED, "this node is about to leave")
     held = []
     for copy in request.records:
         try:
-            held.append(not node.sealed and accept_copy(node, copy, wall_s).version >= copy.version)
+            held.append(accept_copy(node, copy, wall_s).version >= copy.version)
         except StoreError:
             held.append(False)
     node.stats.handoff_keys["received", "transfer"] += sum(held)

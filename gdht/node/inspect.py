@@ -38,7 +38,7 @@ def walk(rt: Runtime, node: NodeState, nodes_max: int) -> Walk:
         status = met[-1].status
         if status is not None:
             ahead = list(status.successors)
-    return Walk(tuple(met), len(met) == 1 and node.is_member)
+    return Walk(tuple(met), node.ring.alone and node.is_member)
 
 
 def _visit(rt: Runtime, node: NodeState, peer: Peer) -> WalkedNode:
@@ -53,7 +53,7 @@ def _visit(rt: Runtime, node: NodeState, peer: Peer) -> WalkedNode:
 def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
     """Who should hold a key and who does, among its owner, the nodes that follow, and this one. Switches: yes."""
     try:
-        found = find_successor(rt, node, key_ident(key), purpose="trace")
+        found = find_successor(rt, node, key_ident(key), purpose="trace", replicas=node.config.max_replication)
     except LookupFailed as error:
         return KeyReport(key, (), str(error))
     peers = {peer.ident: peer for peer in (*found.peers[: node.config.max_replication], node.me)}

@@ -36,12 +36,12 @@ def find_successor(
     of peers known to be dead; those that turn out so are added.
     Raises: LookupFailed; try again later.
     """
-    lookup = Lookup(ident, HOPS_MAX, set() if dead is None else dead)
+    lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead)
     started_s = rt.now()
     try:
         found = _walk(rt, node, lookup, strict, via)
         if len(found.peers) < replicas and not (found.responder == node.me and node.ring.spans):
-            found = _ask_owner(rt, node, lookup, found)
+            found = _name_replicas(rt, node, lookup, found)
     except LookupFailed as error:
         _count(rt, node, lookup, purpose, error.result, started_s)
         error.trail = tuple(lookup.trail)
@@ -51,14 +51,15 @@ def find_successor(
 
 
 def _walk(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple[Peer, ...]) -> Found:
-    lookup.ask_first(via)
+    via = tuple(peer for peer in via if peer.ident != node.me.ident)
     if node.is_member:
-        lookup.hear(node.ring.closest_preceding(lookup.ident))
         if not via:
             step = node.ring.find_successor_step(lookup.ident, strict)
             living = lookup.living(step.peers)
             if step.final and living:
                 return Found(living, node.me, ())
+        lookup.hear(node.ring.closest_preceding(lookup.ident))
+    lookup.ask_first(via)
     return _ask_until_found(rt, node, lookup, strict)
 
 
@@ -80,14 +81,22 @@ def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool)
     raise LookupFailed("no_route", f"nobody left to ask after {len(lookup.trail)} hops")
 
 
-def _ask_owner(rt: Runtime, node: NodeState, lookup: Lookup, found: Found) -> Found:
-    """The same answer with the owner's own successors, when it has some to tell; it knows them best."""
-    lookup.ask_first(found.peers[:1])
-    if found.owner in (node.me, found.responder) or lookup.next_peer() != found.owner:
-        return found
-    reply = _ask_hop(rt, node, lookup, found.owner, strict=False)
-    living = lookup.living(reply.peers if reply and reply.final else found.peers)
-    return Found(living or found.peers, found.responder, tuple(lookup.trail))
+def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found) -> Found:
+    """The same answer with the nodes after the owner as the owner names them, or the first after it that lives."""
+    peers = found.peers
+    while peers:
+        owner = peers[0]
+        if owner.ident == node.me.ident:
+            peers = lookup.living((node.me, *node.ring.successors))
+            break
+        if owner == found.responder or not lookup.may_ask(owner):
+            break
+        reply = _ask_hop(rt, node, lookup, owner, strict=False)
+        if reply is not None:
+            peers = lookup.living(reply.peers) if reply.final else peers
+            break
+        peers = lookup.living(peers)
+    return Found(peers or found.peers, found.responder, tuple(lookup.trail))
 
 
 def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: bool) -> P2pReplySuccessor | None:

@@ -41,8 +41,7 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
         raise JoinFailed("somebody joined us meanwhile")
     node.receiving = True
     node.founder = False
-    node.state = State.ACTIVE
-    node.join_error = ""
+    node.enter()
     node.set_ring(ring)
     log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, ring.first_successor)
 
@@ -58,8 +57,7 @@ def found_ring(node: NodeState) -> None:
     """Be the first member of a new ring. Switches: no."""
     node.founder = True
     node.receiving = False
-    node.state = State.ACTIVE
-    node.join_error = ""
+    node.enter()
     log.info("started ring=%s node=%s", node.config.ring, node.me)
 
 

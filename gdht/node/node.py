@@ -77,6 +77,7 @@ class Node:
 
     def drain(self) -> None:
         """Be a member as before, but no longer ready for clients. Switches: no."""
+        self._node.draining = True
         if self._node.state is State.ACTIVE:
             self._node.state = State.DRAINING
 
@@ -278,6 +279,8 @@ class Node:
                 self._run("pull_share", lambda: pull_share(rt, node))
             self._run("repair", lambda: repair(rt, node))
             intervals = REPAIR_RETRY_INTERVALS if node.stats.keys_under_replicated else REPAIR_INTERVALS
+            if node.receiving:
+                intervals = 1
 
     def _upkeep(self) -> None:
         node, rt = self._node, self._rt

@@ -38,18 +38,18 @@ def pull_share(rt: Runtime, node: NodeState) -> None:
 
     When none of them has, what they had is all there is. Switches: yes.
     """
-    pulled = 0
+    pulled, answered = 0, False
     for peer in node.ring.successors:
         try:
             complete, count = _pull_from(rt, node, peer)
         except GdhtError as error:
             log.info("pull failed peer=%s error=%s", peer, error)
             continue
-        pulled += count
+        pulled, answered = pulled + count, True
         if complete:
             break
-    node.receiving = False
-    log.info("share received keys=%d", pulled)
+    node.receiving = not answered
+    log.info("share %s keys=%d", "received" if answered else "not received yet", pulled)
 
 
 def _pull_from(rt: Runtime, node: NodeState, peer: Peer) -> tuple[bool, int]:
@@ -112,6 +112,8 @@ def repair(rt: Runtime, node: NodeState) -> int:
 
     Returns how many owned records still have too few confirmed replicas. Switches: yes.
     """
+    if node.ring.successors and not node.ring.predecessors:
+        return node.stats.keys_under_replicated  # what is ours to replicate is not known; it will be in a moment
     under_replicated = 0
     owner_of = OwnerFinder(node)
     records: list[Record] = []
@@ -207,18 +209,24 @@ def hand_over(rt: Runtime, node: NodeState, go_on: Callable[[], bool]) -> int:
 
 
 def _hand_over_slice(rt: Runtime, node: NodeState, records: list[Record]) -> int:
-    offers: dict[Peer, list[Record]] = {}
-    for record in records:
-        index = position(node.ring, key_ident(record.key))
-        for peer in node.ring.successors[: max(record.replication - index, 1)]:
-            offers.setdefault(peer, []).append(record)
-    taken: set[bytes] = set()
-    for peer, offered in offers.items():
+    """One successor after the other is offered what lacks a holder still; one that takes none is passed over."""
+    lacking = {
+        record.key: max(record.replication - position(node.ring, key_ident(record.key)), 1) for record in records
+    }
+    untaken = set(lacking)
+    for peer in node.ring.successors:
+        offered = [record for record in records if lacking[record.key] and record.ttl_ms(rt.wall()) > 0]
+        if not offered:
+            break
         try:
-            taken |= hand_on(rt, node, peer, offered, "leave")
+            confirmed = hand_on(rt, node, peer, offered, "leave")
         except GdhtError as error:
             log.warning("hand-over failed peer=%s keys=%d error=%s", peer, len(offered), error)
-    return sum(record.key not in taken for record in records)
+            continue
+        untaken -= confirmed
+        for key in confirmed:
+            lacking[key] -= 1
+    return sum(record.key in untaken and record.ttl_ms(rt.wall()) > 0 for record in records)
 
 
 # Expiry and counting --------------------------------------------------------------------------------------------------
@@ -242,7 +250,7 @@ def count_keys(rt: Runtime, node: NodeState) -> int:
         index = position(node.ring, key_ident(record.key))
         kind = 0 if index == 0 else 1 if index < record.replication else 2
         counts[kind] += 1
-        sizes[kind] += len(record.key) + len(record.value)
+        sizes[kind] += node.store.record_bytes(record)
         looked_at += 1
         if looked_at % ROUND_RECORDS == 0:
             rt.sleep(0)

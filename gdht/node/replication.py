@@ -142,6 +142,8 @@ def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
         if attempt:
             rt.sleep(RETRY_S * attempt)
             copy = copy._replace(ttl_ms=int((expires_at_s - rt.now()) * 1000))
+            if copy.ttl_ms <= 0:
+                break
         try:
             found = search.find(rt, node, copy.key, copy.replication)
         except LookupFailed:
@@ -149,7 +151,8 @@ def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
             continue
         outcome, newest, again = _write(rt, node, copy, found.peers[: copy.replication], search)
         if newest:
-            node.observe(newest)
+            outcome = outcome._replace(result="quorum")
+            node.observe(newest, rt.wall())
             copy = copy._replace(version=node.stamp(rt.wall()))
         elif not again:
             break
@@ -176,9 +179,11 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
             search.note(peer, outcome)
             unreached |= not isinstance(outcome, P2pFailure)
             displaced |= peer is owner and _is_displaced(outcome)
-    enough = acknowledged >= quorum(node.config.write_quorum, len(targets)) and not displaced
-    result = PutOutcome("success" if enough else "quorum", acknowledged, len(targets))
-    return Round(result, newest if newest > copy.version else None, not enough and (displaced or unreached))
+    wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
+    enough = acknowledged >= quorum(node.config.write_quorum, wanted) and not displaced
+    result = PutOutcome("success" if enough else "quorum", acknowledged, wanted)
+    again = not enough and (displaced or unreached or len(targets) < wanted)
+    return Round(result, newest if newest > copy.version else None, again)
 
 
 def _is_displaced(outcome: Outcome) -> bool:
@@ -245,33 +250,40 @@ def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search
         search.via = (owner,) if isinstance(reply, P2pFailure) else ()
         found = search.find(rt, node, key, node.config.max_replication)
     others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
-    lacking = (owner,) if isinstance(reply, P2pFailure) else ()
-    return _read_replicas(rt, node, key, others[: node.config.max_replication - 1], lacking, search)
+    return _read_replicas(rt, node, key, owner, reply, others[: node.config.max_replication - 1], search)
 
 
 def _read_replicas(
-    rt: Runtime, node: NodeState, key: bytes, others: tuple[Peer, ...], lacking: tuple[Peer, ...], search: Search
+    rt: Runtime,
+    node: NodeState,
+    key: bytes,
+    owner: Peer,
+    owner_reply: Outcome,
+    others: tuple[Peer, ...],
+    search: Search,
 ) -> GetOutcome | None:
-    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it.
-
-    lacking: the owner, if it answered that it does not have the record.
-    """
-    everybody_answered = bool(lacking)
-    missed: list[Peer] = []
+    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it."""
+    nobody_has_it = _says_not_found(owner_reply)
+    lacking = [owner] if isinstance(owner_reply, P2pFailure) else []
     newest: P2pSuccess | None = None
     for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in others]):
         if isinstance(outcome, P2pSuccess):
             newest = outcome if newest is None else max(newest, outcome, key=lambda copy: copy.version)
-        elif isinstance(outcome, P2pFailure):
-            missed.append(peer)
-        else:
-            search.note(peer, outcome)
-            everybody_answered = False
+            continue
+        search.note(peer, outcome)
+        nobody_has_it &= _says_not_found(outcome)
+        if isinstance(outcome, P2pFailure):
+            lacking.append(peer)
     if newest is None:
-        return NOT_FOUND if everybody_answered else None
-    replicas = others[: newest.replication - 1]
-    _repair_after_read(rt, node, newest, (*lacking, *(peer for peer in missed if peer in replicas)))
+        return NOT_FOUND if nobody_has_it else None
+    holders = (owner, *others[: newest.replication - 1])
+    _repair_after_read(rt, node, newest, tuple(peer for peer in lacking if peer in holders))
     return GetOutcome("success", newest.value)
+
+
+def _says_not_found(outcome: Outcome) -> bool:
+    """Whether a node is sure that it does not hold a record; "not here yet" is not."""
+    return isinstance(outcome, P2pFailure) and outcome.reason == FailureReason.NOT_FOUND
 
 
 def _repair_after_read(rt: Runtime, node: NodeState, newest: P2pSuccess, lacking: tuple[Peer, ...]) -> None:

@@ -6,7 +6,7 @@ finger may be dropped by anybody. Each assignment replaces a whole immutable val
 
 from gdht.config import DhtConfig
 from gdht.core.peer import Peer
-from gdht.core.records import Version, next_stamp
+from gdht.core.records import Version, is_ahead, next_stamp
 from gdht.core.ring import Ring
 from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
@@ -18,7 +18,8 @@ class NodeState:
     """One node: its pointers, its records, its counters, and what its tasks tell each other.
 
     founder: alone by right, since it started the ring or since all others left in good order. receiving: its share of
-    the records has not arrived yet. sealed: it takes no more records, as it is about to leave. gone: it has left.
+    the records has not arrived yet. draining: it wants no more clients, also after it had to
+    join anew. sealed: it takes no more records, as it is about to leave. gone: it has left.
     contacts: nodes that may still know the ring after we lost it. What handlers leave to the maintenance task, which
     `wake` wakes: nodes to rectify with (notified), nodes to forget (departed), a predecessor to check (doubted).
     """
@@ -46,6 +47,7 @@ class NodeState:
         self.repair_wanted: Signal = rt.signal()
 
         self.receiving = False
+        self.draining = False
         self.sealed = False
         self.gone = False
         self.keys = KeyCounts()
@@ -67,9 +69,15 @@ class NodeState:
         self._last_stamp = next_stamp(self._last_stamp, wall_s)
         return Version(self._last_stamp, self.me.ident)
 
-    def observe(self, version: Version) -> None:
-        """Remember a version somebody else gave, so that ours will be newer."""
-        self._last_stamp = max(self._last_stamp, version.stamp)
+    def observe(self, version: Version, wall_s: float) -> None:
+        """Remember a version somebody else gave, so that ours will be newer; not one from far in the future."""
+        if not is_ahead(version, wall_s):
+            self._last_stamp = max(self._last_stamp, version.stamp)
+
+    def enter(self) -> None:
+        """Be a member of the ring from now on. Switches: no."""
+        self.state = State.DRAINING if self.draining else State.ACTIVE
+        self.join_error = ""
 
     def set_ring(self, ring: Ring) -> None:
         """Assign new pointers, count what changed, and have the records follow. Switches: no."""

@@ -20,6 +20,9 @@ class Store(Protocol):
     def count(self) -> int:
         """How many records it holds, expired ones that are not swept yet included."""
 
+    def record_bytes(self, record: Record) -> int:
+        """What a record counts against the limit."""
+
     def get(self, key: bytes, now_s: float) -> Record | None:
         """The record under a key, None when there is none or its life is over. now_s: seconds since the epoch."""
 

@@ -52,10 +52,9 @@ class InvariantViolated(GdhtError):
 # Safety: at every moment ---------------------------------------------------------------------------------------------
 
 
-def check_safety(members: Members, length: int, grown: bool) -> list[Violation]:
-    """Everything that must hold at every moment. length: r. grown: `is_grown` was true at some moment before."""
-    found = list_violations(members, length) + live_successor_violations(members) + ring_violations(members)
-    return found + (principal_violations(members, length) if grown else [])
+def check_safety(members: Members, length: int) -> list[Violation]:
+    """What must hold at every moment, and from the moment at which it `is_grown` also `principal_violations`."""
+    return list_violations(members, length) + live_successor_violations(members) + ring_violations(members)
 
 
 def list_violations(members: Members, length: int) -> list[Violation]:
@@ -217,12 +216,12 @@ def check_replicas(copies: Copies, replication: Mapping[bytes, int]) -> list[Vio
 # The assumption of the proof -----------------------------------------------------------------------------------------
 
 
-def may_fail(members: Members, gone: Collection[int], length: int, grown: bool) -> bool:
+def may_fail(members: Members, gone: Collection[int], length: int, *, grown: bool) -> bool:
     """Whether the proof allows these members to fail now: what is left must still fulfil the invariant."""
     rest = {ident: member for ident, member in members.items() if ident not in gone}
     if len(rest) == len(members):
         return True
-    return bool(rest) and not check_safety(rest, length, grown)
+    return bool(rest) and not (check_safety(rest, length) or (grown and principal_violations(rest, length)))
 
 
 def _name(ident: int | None) -> str:

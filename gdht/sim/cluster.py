@@ -7,10 +7,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gdht.config import Address, DhtConfig
-from gdht.core.ident import hash_ident
-from gdht.core.peer import Peer
 from gdht.core.records import Version
-from gdht.core.ring import Ring
 from gdht.errors import GdhtError
 from gdht.node.node import Node
 from gdht.node.replication import GetOutcome, PutOutcome
@@ -23,8 +20,10 @@ from gdht.sim.checkers import (
     check_safety,
     is_grown,
     may_fail,
+    principal_violations,
 )
 from gdht.sim.endpoint import Endpoint
+from gdht.sim.host import Host, describe, view
 from gdht.sim.network import Network, NetworkOptions
 from gdht.sim.runtime import SimRuntime
 from gdht.sim.scheduler import Process, Scheduler, SimulationFailed
@@ -43,29 +42,6 @@ LOOK_AT_RECORDS_EVERY_S = 2.0
 BOOTSTRAP_MEMBERS = 3
 LAST_KEY = b"\xff" * 32
 RECORDS_MAX = 1_000_000
-
-
-class Host:
-    """One address of a cluster and the node that runs there, through crashes and restarts."""
-
-    def __init__(self, address: Address) -> None:
-        self.address = str(address)
-        self.peer = Peer(hash_ident(self.address.encode()), self.address)
-        self.runs = 0
-        self.process: Process
-        self.node: Node
-        self.leaving = False
-        self.gone_at_s = 0.0
-        self.seen: tuple[bool, Ring | None] = (False, None)
-        """Whether it was a member, and its pointers, when the checkers last looked."""
-
-    @property
-    def live(self) -> bool:
-        """Whether a process runs here, paused or not."""
-        return self.process.alive
-
-    def __repr__(self) -> str:
-        return str(self.peer)
 
 
 class Cluster:
@@ -175,14 +151,14 @@ class Cluster:
         return dict(self._members)
 
     def can_crash(self, host: Host) -> bool:
-        """Whether the ring must survive it if this node fails now, beside those that are leaving.
+        """Whether the ring must survive it if this node fails now, together with those that are leaving.
 
         Before the ring has grown into what the proof speaks of, only when it is ideal.
         """
         if not self.grown and self.violations():
             return False
         gone = {host.peer.ident} | {other.peer.ident for other in self._leaving()}
-        return may_fail(self._members, gone, self.config.successor_list_length, self.grown)
+        return may_fail(self._members, gone, self.config.successor_list_length, grown=self.grown)
 
     def violations(self) -> list[Violation]:
         """What keeps the ring from being ideal."""
@@ -260,6 +236,7 @@ class Cluster:
         return [host for host in self.live() if host.leaving]
 
     def _staying(self) -> dict[int, Member]:
+        """The members that the proof counts on; one that leaves says goodbye to some before others, so it is out."""
         leaving = {host.peer.ident for host in self._leaving()}
         return {ident: member for ident, member in self._members.items() if ident not in leaving}
 
@@ -274,8 +251,8 @@ class Cluster:
         host.leaving = False
         config = replace(
             self.config,
-            p2p_address=_address(host),
-            bootstrap=tuple(map(_address, bootstrap)),
+            p2p_address=host.dialled,
+            bootstrap=tuple(other.dialled for other in bootstrap),
         )
         host.process = self.scheduler.process(f"{host}")
         endpoint = Endpoint(self.network, host.process, host.peer, config.ring)
@@ -318,23 +295,26 @@ class Cluster:
             del self._members[host.peer.ident]
         else:
             self._members[host.peer.ident] = after
-        self._note(host, "ring", _describe(node))
+        self._note(host, "ring", describe(node))
         self._check()
 
     def _check(self) -> None:
         if not self._safe:
             return
         length = self.config.successor_list_length
-        self._note_growth(length)
-        found = check_safety(self._members, length, self.grown)
+        staying = self._staying()
+        self._note_growth(is_grown(staying, length))
+        found = check_safety(self._members, length)
+        if self.grown:
+            found += principal_violations(staying, length)
         if found:
-            raise InvariantViolated(found)
+            raise self.failure(str(InvariantViolated(found)))
 
-    def _note_growth(self, length: int) -> None:
+    def _note_growth(self, is_grown_now: bool) -> None:
         """The proof's premise must hold for as long as an answer from before it can be under way."""
         if self.grown:
             return
-        if not is_grown(self._staying(), length):
+        if not is_grown_now:
             self._grown_since_s = None
         elif self._grown_since_s is None:
             self._grown_since_s = self.now
@@ -343,18 +323,3 @@ class Cluster:
 
     def _note(self, host: Host, kind: str, text: str = "") -> None:
         self.trace.note(self.now, kind, host.address, text)
-
-
-def view(ring: Ring) -> Member:
-    """What checkers see of a node's pointers."""
-    predecessor = ring.predecessor
-    return Member(predecessor.ident if predecessor else None, tuple(peer.ident for peer in ring.successors))
-
-
-def _address(host: Host) -> Address:
-    name, _, port = host.address.rpartition(":")
-    return Address(name, int(port))
-
-
-def _describe(node: Node) -> str:
-    return f"{node.state.value} {node.ring.predecessor} < {' '.join(map(str, node.ring.successors))}"

@@ -76,13 +76,14 @@ class Endpoint:
         """Send a request; `done` is called, from the hub, with what became of it. Switches: no."""
         self._last_request_id = request_id = self._last_request_id % (REQUEST_IDS - 1) + 1
         frame = b"" if request is None else encode_p2p(request, request_id)
-        hello = b""
-        if request is None or self._links.get(address) is not self.network.listening(address):
-            hello = encode_p2p(self._hello, request_id)
+        link = None if request is None else self._links.get(address)
+        if link is None or link is not self.network.listening(address):
+            link = None
+        hello = b"" if link else encode_p2p(self._hello, request_id)
         scheduler = self.network.scheduler
         timer = scheduler.after(timeout_s, self._time_out, request_id, self.process)
         self._calls[request_id] = Call(address, ident, request, scheduler.now, timer, done)
-        self.network.ask(self, address, (request_id, hello, frame))
+        self.network.ask(self, address, link, (request_id, hello, frame))
 
     def take_answer(self, message: "tuple[Endpoint, Frames]") -> None:
         """An answer has arrived."""

@@ -104,11 +104,14 @@ class Network:
 
     # Carrying -------------------------------------------------------------------------------------------------------
 
-    def ask(self, source: "Endpoint", target: str, frames: Frames) -> None:
-        """Carry a request to whoever listens at the target when it arrives."""
+    def ask(self, source: "Endpoint", target: str, link: "Endpoint | None", frames: Frames) -> None:
+        """Carry a request to whoever listens at the target when it arrives.
+
+        link: whom an open connection leads to, and nobody else; None: a new connection.
+        """
         if self._carries(source.me.address, target):
             delay = self.options.delay(self._rng)
-            self.scheduler.after(delay, self._arrive, (source, target, frames), None)
+            self.scheduler.after(delay, self._arrive, (source, target, link, frames), None)
 
     def answer(self, source: "Endpoint", target: "Endpoint", frames: Frames) -> None:
         """Carry an answer back; it is for this run of the asking process only."""
@@ -122,10 +125,10 @@ class Network:
             return False
         return not (self.options.loss and self._rng.random() < self.options.loss)
 
-    def _arrive(self, message: "tuple[Endpoint, str, Frames]") -> None:
-        source, address, frames = message
+    def _arrive(self, message: "tuple[Endpoint, str, Endpoint | None, Frames]") -> None:
+        source, address, link, frames = message
         target = self.listening(address)
-        if target is not None:
+        if target is not None and link in (None, target):
             self.scheduler.run_in(target.process, target.take_request, (source, frames))
             return
         self.trace.note(self.scheduler.now, "nobody", address, source.me.address)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from gdht.config import DhtConfig
 from gdht.core.ident import hash_ident, ident_bytes
 from gdht.errors import GdhtError
-from gdht.sim.cluster import Cluster, Host
+from gdht.sim.cluster import Cluster
+from gdht.sim.host import Host
 from gdht.sim.network import NetworkOptions, exponential
 
 PAUSE_S_MAX = 0.5

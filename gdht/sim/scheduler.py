@@ -301,6 +301,8 @@ class Scheduler:
                         self.watch(process)
                 if once:
                     return
+        except SimulationFailed:
+            raise
         except Exception as error:
             raise SimulationFailed(self._describe(error)) from error
 

@@ -15,11 +15,6 @@ STALE_EXPIRIES_MAX = 1000
 """The expiry heap is rebuilt when it holds this many more outdated entries than records."""
 
 
-def record_bytes(record: Record) -> int:
-    """What a record counts against the limit."""
-    return len(record.value) + RECORD_OVERHEAD_BYTES
-
-
 def bucket_index(key: bytes) -> int:
     """Which bucket a key belongs to: its first 12 bits."""
     return key[0] << 4 | key[1] >> 4
@@ -35,6 +30,9 @@ class MemoryStore:
         self._buckets: dict[int, dict[bytes, Record]] = {}
         self._expiries: list[tuple[float, bytes]] = []
 
+    def record_bytes(self, record: Record) -> int:
+        return len(record.value) + RECORD_OVERHEAD_BYTES
+
     def get(self, key: bytes, now_s: float) -> Record | None:
         record = self._buckets.get(bucket_index(key), {}).get(key)
         return record if record and record.expires_at_s > now_s else None
@@ -44,7 +42,7 @@ class MemoryStore:
         held = self._buckets.get(index, {}).get(record.key)
         if held and held.version >= record.version:
             return held
-        grown = self.size_bytes + record_bytes(record) - (record_bytes(held) if held else 0)
+        grown = self.size_bytes + self.record_bytes(record) - (self.record_bytes(held) if held else 0)
         if grown > self.size_bytes_max:
             raise StoreError("full", f"the store is at its limit of {self.size_bytes_max} bytes")
         self._buckets.setdefault(index, {})[record.key] = record
@@ -87,7 +85,7 @@ class MemoryStore:
         del bucket[held.key]
         if not bucket:
             del self._buckets[bucket_index(held.key)]
-        self.size_bytes -= record_bytes(held)
+        self.size_bytes -= self.record_bytes(held)
         self.count -= 1
 
     def _note_expiry(self, record: Record) -> None:

@@ -18,18 +18,22 @@ from tests.e2e.harness import (
     wait_for_none,
 )
 
-REPORTED: dict[int, int] = {}
+REPORTED: dict[NodeProcess, int] = {}
 """How many characters of each process's log were looked at for tracebacks."""
+
+TIMEOUT_S = 90
 
 CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ isolated:)\S).*", re.MULTILINE)
 """Losing every successor is an error of the world; all others are ours."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here runs real processes."""
+    """Everything here runs real processes, and no gevent: a timeout may be a signal, after which they are ended."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+            given = item.get_closest_marker("timeout")
+            item.add_marker(pytest.mark.timeout(given.args[0] if given else TIMEOUT_S, method="signal"), append=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,8 +57,8 @@ def _no_traceback() -> Iterator[None]:
     found = []
     for process in PROCESSES:
         log = process.log
-        found += [f"{process!r}: {match[0]}" for match in CRASH.finditer(log, REPORTED.get(process.pid, 0))]
-        REPORTED[process.pid] = len(log)
+        found += [f"{process!r}: {match[0]}" for match in CRASH.finditer(log, REPORTED.get(process, 0))]
+        REPORTED[process] = len(log)
     assert not found, "\n".join(found)
 
 

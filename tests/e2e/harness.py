@@ -3,6 +3,7 @@
 Nothing of gdht is imported here or in `handmade`: the tests see nodes as other programs do.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -89,6 +90,11 @@ def allow_open_files(wanted: int) -> bool:
     return True
 
 
+def die_with_parent() -> None:
+    """Have the kernel kill this process once its parent is gone, however that came about (prctl, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def clean_environ() -> dict[str, str]:
     """Our environment without anything that configures a node."""
     return {name: text for name, text in os.environ.items() if not name.startswith("GDHT_")}
@@ -137,6 +143,7 @@ class NodeProcess:
                 env=clean_environ(),
                 cwd=place,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
             )
         self.pid = self._process.pid
         PROCESSES.append(self)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.handmade import PUT, SUCCESS, dial, get_frame, put_frame, read_to_end, success_frame
-from tests.e2e.harness import STEADY_NODES, NodeProcess, ask_admin, keys_of, wait_until
+from tests.e2e.harness import STEADY_NODES, NodeProcess, ask_admin, keys_of
 
 MEMORY_GROWTH_MAX = 24 << 20
 FLOOD_BYTES = 8 << 20
@@ -106,7 +106,7 @@ def test_many_broken_connections_at_once_are_all_counted_and_the_log_stays_short
         assert client.read_to_end() == b""
         client.close()
     assert total(node, "gdht_api_malformed_messages_total") == before + 100
-    assert 1 <= len(node.log_lines) - lines_before <= 100
+    assert len(node.log_lines) - lines_before < 50
 
 
 # Strangers ------------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_idle_connections_to_the_admin_port_do_not_keep_the_probes_from_being_an
 ) -> None:
     idle = [dial(ring[0].admin) for _ in range(200)]
     try:
-        assert wait_until(lambda: ask_admin(ring[0].admin, "/livez").text == "ok", "answers a probe", 12)
+        assert ask_admin(ring[0].admin, "/livez").text == "ok"
     finally:
         for sock in idle:
             sock.close()

@@ -28,6 +28,7 @@ from tests.e2e.harness import (
 
 LATE_S = 0.15
 """How long after its end a life may be found to be over."""
+SLOW_TRIES = 3
 
 
 def new_key() -> bytes:
@@ -189,18 +190,21 @@ def test_a_put_that_no_node_has_room_for_fails_aloud_or_in_silence_as_asked(flee
 
 
 def test_a_value_with_ttl_1_is_there_after_half_a_second_and_gone_after_the_second(ring: list[NodeProcess]) -> None:
-    keys = [next(keys_of(ring, owner)) for owner in ring]
     clients = [node.connect() for node in ring]
-    sent_at_s = time.monotonic()
-    clients[0].put_all(((key, b"brief") for key in keys), ttl=1)
-    stored_at_s = time.monotonic()
-    time.sleep(max(sent_at_s + 0.5 - time.monotonic(), 0))
+    for _ in range(SLOW_TRIES):
+        keys = [next(keys_of(ring, owner)) for owner in ring]
+        sent_at_s = time.monotonic()
+        clients[0].put_all(((key, b"brief") for key in keys), ttl=1)
+        stored_at_s = time.monotonic()
+        time.sleep(max(sent_at_s + 0.5 - time.monotonic(), 0))
+        seen = [client.get_all(keys) for client in clients]
+        seen_at_s = time.monotonic()
+        time.sleep(max(stored_at_s + 1 + LATE_S - time.monotonic(), 0))
+        assert [client.get_all(keys) for client in clients] == [{}] * len(clients)
+        if seen_at_s < sent_at_s + 1:  # else the machine was too busy to tell
+            break
+    assert seen == [dict.fromkeys(keys, b"brief")] * len(clients)
     for client in clients:
-        assert client.get_all(keys) == dict.fromkeys(keys, b"brief")
-    assert time.monotonic() < sent_at_s + 1, "the machine is too slow for this test to tell anything"
-    time.sleep(max(stored_at_s + 1 + LATE_S - time.monotonic(), 0))
-    for client in clients:
-        assert client.get_all(keys) == {}
         client.close()
 
 

@@ -1,6 +1,7 @@
 """The tour in README works to the letter."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_sample_tour_is_taken(tmp_path: Path) -> None:
         Step("echo other", False, ("one",)),
         Step("echo unexpected", False, ()),
         Step("true", False, ("one",)),
+        Step("echo anything; false", False, ("...",)),
         Step("echo other", True, ("one",)),
         Step("nosuchcommand", False, ("done",)),
     ],
@@ -109,12 +111,14 @@ def test_ports_named_in_the_tour_are_looked_at_beforehand() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_tour_of_the_readme_works_to_the_letter(tmp_path: Path) -> None:
+def test_the_tour_of_the_readme_works_to_the_letter(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
     if not README.exists():
         pytest.skip("there is no README.md yet")
     text = README.read_text()
     steps = read_steps(text)
     assert steps, "README.md has no console block between <!-- tour --> and <!-- /tour -->"
+    if any("curl" in step.command.split() for step in steps):
+        require_tool("curl")
     if taken := taken_ports(ports_of(text)):
         pytest.fail(f"the tour needs these ports of 127.0.0.1, but somebody listens on them: {taken}", pytrace=False)
     with Tour(REPOSITORY, tmp_path) as tour:

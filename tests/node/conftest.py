@@ -1,4 +1,4 @@
-"""A small world for single steps: nodes without tasks that call each other at once, and peers that answer from a script.
+"""A small world for single steps: nodes without tasks that call each other at once, and peers that follow a script.
 
 For whole lives of whole rings there is `gdht.sim`; here a test says exactly who answers what, and sees every call.
 """
@@ -107,7 +107,9 @@ class Actor:
         record = self.node.store.get(ident_bytes(number), self.wall())
         return record.value if record else None
 
-    def keep(self, number: int, value: bytes = b"value", age_ms: int = 0, ttl_s: float = 3600, copies: int = 3) -> Record:
+    def keep(
+        self, number: int, value: bytes = b"value", age_ms: int = 0, ttl_s: float = 3600, copies: int = 3
+    ) -> Record:
         """Put a record straight into the store."""
         return self.node.store.put(
             Record(ident_bytes(number), value, version(self.world, age_ms), self.wall() + ttl_s, copies)
@@ -192,7 +194,9 @@ class World:
         """Who was sent requests of this kind, in order."""
         return [callee for _, callee, request in self.calls if isinstance(request, kind)]
 
-    def copy(self, number: int, value: bytes = b"value", age_ms: int = 0, ttl_ms: int = 60_000, copies: int = 3) -> RecordCopy:
+    def copy(
+        self, number: int, value: bytes = b"value", age_ms: int = 0, ttl_ms: int = 60_000, copies: int = 3
+    ) -> RecordCopy:
         """A record on its way."""
         return RecordCopy(ident_bytes(number), ttl_ms, copies, version(self, age_ms), value)
 
@@ -229,11 +233,14 @@ def at() -> Callable[[int], Peer]:
 
 @pytest.fixture
 def cluster() -> Iterator[Callable[..., Cluster]]:
-    """`cluster(nodes, seed=1, **options)`: a simulated ring, grown one by one and ideal."""
+    """`cluster(nodes, seed=1, safe=True, **options)`: a simulated ring, grown one by one and ideal.
+
+    safe: whether the checkers watch; not where a test does what no ring is promised to survive.
+    """
     clusters: list[Cluster] = []
 
-    def make(nodes: int, seed: int = 1, network: Any = None, **options: Any) -> Cluster:
-        clusters.append(Cluster(seed, replace(DhtConfig(), **options), network))
+    def make(nodes: int, seed: int = 1, network: Any = None, safe: bool = True, **options: Any) -> Cluster:
+        clusters.append(Cluster(seed, replace(DhtConfig(), **options), network, safe=safe))
         clusters[-1].grow(nodes)
         clusters[-1].wait_until_ideal(60.0)
         return clusters[-1]

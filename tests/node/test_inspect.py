@@ -107,7 +107,7 @@ def test_no_value_is_moved_to_tell_where_it_is(world, ring, key):
 
 def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):
     world.kill(20, 30, 40)
-    report = where(ring[0], ring[0].node, key(85))
+    report = where(ring[0], ring[0].node, key(65))
     assert report.holders == ()
     assert "nobody left to ask" in report.error
 
@@ -115,32 +115,41 @@ def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):
 # Trace ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_trace_tells_every_hop_and_the_owner(ring):
-    result = trace(ring[0], ring[0].node, 95)
-    assert result.owner.ident == 100
-    assert [hop.peer.ident for hop in result.hops][0] == 40
-    assert not any(hop.dead for hop in result.hops)
+def test_a_trace_tells_every_hop_and_ends_with_the_word_of_the_owner(ring):
+    result = trace(ring[0], ring[0].node, 65)
+    assert result.owner.ident == 70
+    assert [hop.peer.ident for hop in result.hops] == [40, 70]
+    assert not any(hop.dead or hop.error for hop in result.hops)
     assert result.error == ""
 
 
-def test_a_trace_tells_the_finger_a_hop_came_from(ring):
+def test_an_owner_that_does_not_agree_is_found_out(ring, at):
+    ring[6].node.set_ring(ring[6].node.ring.with_predecessors(at(67), at(60)))
+    result = trace(ring[0], ring[0].node, 65)
+    assert result.owner.ident == 70
+    assert result.hops[-1].error == "says that it is not the owner"
+
+
+def test_a_trace_tells_the_finger_a_hop_came_from(world, ring):
     fingers = {finger.peer.ident: finger.number for finger in ring[0].node.ring.fingers}
-    result = trace(ring[0], ring[0].node, 95)
-    assert result.hops[0].finger == fingers[40]
+    world.kill(40)
+    result = trace(ring[0], ring[0].node, 65)
+    assert [hop.peer.ident for hop in result.hops] == [40, 30, 60, 70]
+    assert [hop.finger for hop in result.hops] == [None, fingers[30], None, None]
 
 
 def test_a_trace_tells_who_was_dead_and_how_long_it_took(world, ring):
     world.kill(40)
-    result = trace(ring[0], ring[0].node, 95)
+    result = trace(ring[0], ring[0].node, 65)
     assert result.hops[0].dead
     assert result.hops[0].seconds == ring[0].node.config.call_timeout
     assert result.seconds >= result.hops[0].seconds
-    assert result.owner.ident == 100
+    assert result.owner.ident == 70
 
 
 def test_a_failed_trace_still_tells_whom_it_asked(world, ring):
     world.kill(20, 30, 40)
-    result = trace(ring[0], ring[0].node, 95)
+    result = trace(ring[0], ring[0].node, 65)
     assert result.owner is None
     assert [hop.peer.ident for hop in result.hops] == [40, 30, 20]
     assert result.error

@@ -4,6 +4,7 @@ import pytest
 
 from gdht.core.ident import ident_bytes
 from gdht.core.messages import ErrorReason, P2pError, P2pGetArc, P2pOffer, P2pTransfer
+from gdht.node.handlers import handle
 from gdht.node.membership import join
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
 
@@ -61,6 +62,20 @@ def test_a_successor_that_fails_is_passed_over(world, newcomer):
     world.kill(50)
     pull_share(newcomer, newcomer.node)
     assert all(newcomer.holds(number) for number in range(31, 46))
+    assert not newcomer.node.receiving
+
+
+def test_a_share_that_nobody_could_give_has_not_arrived(world, newcomer):
+    """As long as nobody answered, "not here yet" is true and "not found" is not."""
+    world.kill(50, 60, 70)
+    pull_share(newcomer, newcomer.node)
+    assert newcomer.node.receiving
+
+
+def test_what_two_newcomers_have_of_each_other_is_all_there_is(world, newcomer):
+    for ident in (50, 60, 70):
+        world.actors[ident].node.receiving = True
+    pull_share(newcomer, newcomer.node)
     assert not newcomer.node.receiving
 
 
@@ -134,12 +149,19 @@ def test_a_misplaced_copy_is_dropped_once_all_who_should_hold_it_do(ring):
     assert holders(ring) == [40, 50, 60]
 
 
-@pytest.mark.parametrize("down", [40, 50, 60])
+@pytest.mark.parametrize("down", [50, 60])
 def test_a_misplaced_copy_stays_while_any_holder_has_not_confirmed(world, ring, down):
     ring[8].keep(35)
     world.kill(down)
     repair(ring[8], ring[8].node)
     assert ring[8].holds(35) == b"value"
+
+
+def test_a_misplaced_copy_of_a_dead_owner_is_dropped_only_for_as_many_others(world, ring):
+    ring[8].keep(35)
+    world.kill(40)
+    repair(ring[8], ring[8].node)
+    assert 90 in holders(ring) or holders(ring) == [50, 60, 70]
 
 
 def test_a_misplaced_copy_stays_while_a_holder_refuses_it(ring):
@@ -161,12 +183,14 @@ def test_a_misplaced_copy_that_changed_meanwhile_is_not_dropped(world, ring):
     ring[8].keep(35)
 
     def put_meanwhile(request):
-        ring[8].keep(35, b"newer", age_ms=-10)
-        return P2pError(ErrorReason.OVERLOAD, "busy")
+        if isinstance(request, P2pOffer):
+            ring[8].keep(35, b"newer", age_ms=-10)
+        return handle(ring[3].node, ring[8].me, request, ring[8].wall())
 
-    world.script(100, put_meanwhile)
+    world.script(40, put_meanwhile)
     repair(ring[8], ring[8].node)
     assert ring[8].holds(35) == b"newer"
+    assert ring[3].holds(35) == b"value"
 
 
 def test_one_lookup_serves_all_misplaced_records_of_an_owner(world, ring):
@@ -244,8 +268,17 @@ def test_a_leaver_gives_each_record_to_those_who_will_hold_it(ring, copies, plac
 def test_records_without_a_taker_are_counted(world, ring):
     ring[3].keep(35, copies=1)
     ring[3].keep(36, copies=2)
+    world.kill(50, 60, 70)
+    assert hand_over(ring[3], ring[3].node, always) == 2
+
+
+def test_a_successor_that_takes_nothing_is_passed_over(world, ring):
+    """It may be dead, or full, or about to leave itself; with a single copy nobody else has the record."""
+    ring[3].keep(35, copies=1)
     world.kill(50)
-    assert hand_over(ring[3], ring[3].node, always) == 1
+    ring[5].node.sealed = True
+    assert hand_over(ring[3], ring[3].node, always) == 0
+    assert holders(ring) == [40, 70]
 
 
 def test_out_of_time_nothing_more_is_handed_over(world, ring):
@@ -276,10 +309,14 @@ def test_records_are_counted_by_their_role(ring):
 
 
 def test_bytes_are_counted_as_the_store_counts_them(ring):
-    for number in (31, 25, 75):
-        ring[3].keep(number)
+    """Or the share of the store that is used would be wrong on pages and in alerts."""
+    records = [ring[3].keep(number, b"12345") for number in (31, 25, 75)]
     count_keys(ring[3], ring[3].node)
-    assert ring[3].node.keys.bytes == ring[3].node.store.size_bytes
+    keys = ring[3].node.keys
+    assert [keys.owned_bytes, keys.replica_bytes, keys.misplaced_bytes] == list(
+        map(ring[3].node.store.record_bytes, records)
+    )
+    assert keys.bytes == ring[3].node.store.size_bytes
 
 
 def test_counting_reads_a_store_of_any_size_in_slices(ring, monkeypatch):

@@ -9,6 +9,7 @@ from gdht.sim.checkers import (
     check_ideal,
     check_safety,
     find_rings,
+    is_grown,
     list_violations,
     live_successor_violations,
     may_fail,
@@ -46,7 +47,8 @@ FIVE = ideal(10, 20, 30, 40, 50)
 @pytest.mark.parametrize("count", range(9))
 def test_an_ideal_ring_of_any_size_has_no_violation(count):
     members = ideal(*range(10, 10 * count + 10, 10))
-    assert check_safety(members, LENGTH, grown=count > LENGTH) == []
+    assert check_safety(members, LENGTH) == []
+    assert is_grown(members, LENGTH) == (count > LENGTH)
     assert check_ideal(members, set(members), LENGTH) == []
 
 
@@ -106,11 +108,16 @@ def test_a_node_that_has_just_joined_is_skipped_and_skips_nobody():
     assert principals({**FIVE, 15: Member(10, (20, 30))}) == [10, 20, 30, 40, 50]
 
 
-def test_a_loss_of_principals_is_found_in_a_ring_that_had_enough():
-    sparse = with_successors(FIVE, 10, 25, 45)
-    assert invariants(principal_violations(sparse, LENGTH)) == {"principals"}
-    assert "principals" in invariants(check_safety(sparse, LENGTH, grown=True))
-    assert "principals" not in invariants(check_safety(sparse, LENGTH, grown=False))
+def test_a_loss_of_principals_is_found():
+    assert invariants(principal_violations(with_successors(FIVE, 10, 25, 45), LENGTH)) == {"principals"}
+    assert principal_violations(FIVE, LENGTH) == []
+
+
+def test_a_ring_has_grown_once_lists_are_full_and_principals_enough():
+    assert is_grown(ideal(10, 20, 30), LENGTH)
+    assert not is_grown(ideal(10, 20), LENGTH)
+    assert not is_grown(with_successors(FIVE, 10, 20), LENGTH)
+    assert not is_grown(with_successors(FIVE, 10, 25, 45), LENGTH)
 
 
 # The ring -------------------------------------------------------------------------------------------------------------

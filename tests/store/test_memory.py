@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
-from gdht.store.memory import RECORD_OVERHEAD_BYTES, STALE_EXPIRIES_MAX, MemoryStore, record_bytes
+from gdht.store.memory import RECORD_OVERHEAD_BYTES, STALE_EXPIRIES_MAX, MemoryStore
 
 FIRST, LAST = bytes(32), b"\xff" * 32
 
@@ -39,7 +39,7 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
         self.model: dict[bytes, Record] = {}
 
     def used(self, model) -> int:
-        return sum(map(record_bytes, model.values()))
+        return sum(map(self.store.record_bytes, model.values()))
 
     @rule(new=records)
     def put(self, new):

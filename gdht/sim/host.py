@@ -1,0 +1,48 @@
+"""One address of a simulated cluster: the node that runs there, and what checkers see of it."""
+
+from gdht.config import Address, parse_address
+from gdht.core.ident import hash_ident
+from gdht.core.peer import Peer
+from gdht.core.ring import Ring
+from gdht.node.node import Node
+from gdht.sim.checkers import Member
+from gdht.sim.scheduler import Process
+
+
+class Host:
+    """One address of a cluster and the node that runs there, through crashes and restarts."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = str(address)
+        self.peer = Peer(hash_ident(self.address.encode()), self.address)
+        self.runs = 0
+        self.process: Process
+        self.node: Node
+        self.leaving = False
+        self.gone_at_s = 0.0
+        self.seen: tuple[bool, Ring | None] = (False, None)
+        """Whether it was a member, and its pointers, when the checkers last looked."""
+
+    @property
+    def dialled(self) -> Address:
+        """The address as configurations have it."""
+        return parse_address(self.address)
+
+    @property
+    def live(self) -> bool:
+        """Whether a process runs here, paused or not."""
+        return self.process.alive
+
+    def __repr__(self) -> str:
+        return str(self.peer)
+
+
+def view(ring: Ring) -> Member:
+    """What checkers see of a node's pointers."""
+    predecessor = ring.predecessor
+    return Member(predecessor.ident if predecessor else None, tuple(peer.ident for peer in ring.successors))
+
+
+def describe(node: Node) -> str:
+    """State and pointers in one line, for traces."""
+    return f"{node.state.value} {node.ring.predecessor} < {' '.join(map(str, node.ring.successors))}"

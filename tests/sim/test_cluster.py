@@ -1,0 +1,268 @@
+"""Rings of real nodes on virtual time: how they form, what they survive, and small ones in every order."""
+
+from itertools import permutations
+
+import pytest
+
+from gdht.config import DhtConfig
+from gdht.core.ident import hash_ident, ident_bytes
+from gdht.node.status import State
+from gdht.sim.cluster import Cluster
+from gdht.sim.host import Host
+from gdht.sim.network import NetworkOptions, constant
+from gdht.sim.scheduler import SimulationFailed
+
+LENGTH = 3
+SMALL = DhtConfig(successor_list_length=LENGTH, max_replication=LENGTH + 1)
+IDEAL_BOUND_S = 60.0
+REPLICATED_BOUND_S = 160.0
+
+
+def keys(count: int) -> list[bytes]:
+    return [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(count)]
+
+
+def around(cluster: Cluster, host: Host) -> list[Host]:
+    """The live hosts clockwise from the one after `host`."""
+    order = sorted(cluster.live(), key=lambda other: other.peer.ident)
+    index = order.index(host)
+    return order[index + 1 :] + order[:index]
+
+
+# Forming --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4, 5, 8, 16, 64])
+def test_a_ring_of_any_size_forms_and_becomes_ideal(nodes):
+    with Cluster(nodes) as cluster:
+        cluster.grow(nodes)
+        cluster.wait_until_ideal(3.0 * nodes + IDEAL_BOUND_S)
+        assert len(cluster.members()) == nodes
+
+
+@pytest.mark.parametrize("nodes", [2, 8, 24])
+def test_nodes_that_all_start_at_once_become_one_ring(nodes):
+    with Cluster(nodes, SMALL) as cluster:
+        first = cluster.add()
+        for _ in range(nodes - 1):
+            cluster.add([first])
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(3.0 * nodes + IDEAL_BOUND_S)
+
+
+def test_a_node_waits_for_its_bootstrap_for_as_long_as_it_takes():
+    with Cluster(1) as cluster:
+        first = cluster.add()
+        cluster.crash(first)
+        waiting = cluster.add([first])
+        cluster.run_for(60.0)
+        assert waiting.node.state is State.JOINING
+        cluster.restart(first, [])
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+# Small rings, in every order ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", list(permutations(range(LENGTH + 1))))
+def test_small_rings_form_whatever_the_order_of_idents(order):
+    with Cluster(1, SMALL, NetworkOptions(delay=constant(0.01))) as cluster:
+        hosts = [cluster.add([]) for _ in order]
+        for host in hosts:
+            cluster.crash(host)
+        by_ident = sorted(hosts, key=lambda host: host.peer.ident)
+        first = by_ident[order[0]]
+        cluster.restart(first, [])
+        for index in order[1:]:
+            cluster.restart(by_ident[index], [first])
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "way"), [(2, "leave"), *((nodes, way) for nodes in range(3, LENGTH + 3) for way in ("leave", "crash"))]
+)
+def test_a_small_ring_survives_the_end_of_any_one_node(nodes, way):
+    for victim in range(nodes):
+        with Cluster(victim, SMALL, safe=nodes != LENGTH + 1) as cluster:  # r + 1 nodes must not become fewer
+            hosts = cluster.grow(nodes)
+            cluster.wait_until_ideal(IDEAL_BOUND_S)
+            getattr(cluster, way)(hosts[victim])
+            cluster.wait_until_left()
+            cluster.run_for(cluster.config.call_timeout)
+            cluster.wait_until_joined()
+            cluster.wait_until_ideal(IDEAL_BOUND_S)
+            assert len(cluster.members()) == nodes - 1
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_of_two_waits_for_the_other_to_come_back(victim):
+    with Cluster(victim, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(2)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.crash(hosts[victim])
+        cluster.run_for(30.0)
+        cluster.restart(hosts[victim])
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_of_a_ring_keeps_what_the_others_handed_over(seed):
+    with Cluster(seed, SMALL, safe=False) as cluster:  # on purpose below r + 1 nodes
+        hosts = cluster.grow(LENGTH + 2)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.put(hosts[0], keys(1)[0], b"kept")
+        for host in hosts[:-1]:
+            cluster.leave(host)
+            cluster.wait_until_left()
+            cluster.wait_until_ideal(IDEAL_BOUND_S)
+        assert cluster.get(hosts[-1], keys(1)[0]).value == b"kept"
+
+
+# Faults ---------------------------------------------------------------------------------------------------------------
+
+
+def test_as_many_neighbours_as_the_list_is_long_less_one_may_die_at_once():
+    with Cluster(3, SMALL) as cluster:
+        hosts = cluster.grow(12)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for victim in around(cluster, hosts[0])[: LENGTH - 1]:
+            cluster.crash(victim)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+def test_a_node_that_lost_every_successor_comes_back():
+    """Its predecessor still names the same dead nodes; taking its list as it is would lose it again."""
+    with Cluster(3, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(12)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for victim in around(cluster, hosts[0])[:LENGTH]:
+            cluster.crash(victim)
+        cluster.run_for(2 * cluster.config.call_timeout)
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(2 * IDEAL_BOUND_S)
+
+
+def test_a_node_restarted_at_once_finds_its_place_again():
+    with Cluster(5, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for host in hosts[1:4]:
+            cluster.crash(host)
+            cluster.restart(host)
+            cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+def test_a_node_that_stood_still_for_long_takes_part_again():
+    with Cluster(6, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.pause(hosts[3])
+        cluster.run_for(20.0)
+        assert hosts[3].peer.ident not in {ident for view in cluster.views().values() for ident in view.successors}
+        cluster.unpause(hosts[3])
+        cluster.run_for(5.0)
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+def test_a_link_that_is_cut_one_way_for_a_while_does_no_lasting_harm():
+    with Cluster(7, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        near = around(cluster, hosts[0])[0]
+        cluster.network.cut(hosts[0].address, near.address)
+        cluster.run_for(10.0)
+        cluster.network.heal()
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+def test_one_who_has_said_goodbye_is_not_taken_back():
+    with Cluster(8, SMALL) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        leaver = hosts[4]
+        cluster.leave(leaver)
+        cluster.scheduler.run_until(lambda: not leaver.node.is_member, 30.0)
+        assert not leaver.node.is_member
+        cluster.run_for(1.0)
+        after = {ident for view in cluster.views().values() for ident in view.successors[:1]}
+        assert leaver.peer.ident not in after
+
+
+def test_the_watcher_stops_a_run_whose_ring_is_broken():
+    with Cluster(9, SMALL, replay="python -m this") as cluster:
+        hosts = cluster.grow(6)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        victims = around(cluster, hosts[0])[:LENGTH]
+        for victim in victims[: LENGTH - 1]:
+            cluster.crash(victim)
+        assert not cluster.can_crash(victims[-1])
+        with pytest.raises(SimulationFailed, match=r"live_successor.*seed 9; replay: python -m this"):
+            cluster.crash(victims[-1])
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_put_through_one_node_is_read_through_every_other():
+    with Cluster(10) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for number, key in enumerate(keys(20)):
+            assert cluster.put(hosts[number % 8], key, key[:4]).result == "success"
+        for host in hosts:
+            assert [cluster.get(host, key).value for key in keys(20)] == [key[:4] for key in keys(20)]
+
+
+def test_an_acknowledged_write_has_all_its_copies():
+    with Cluster(11) as cluster:
+        hosts = cluster.grow(16)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for number, key in enumerate(keys(40)):
+            outcome = cluster.put(hosts[number % 16], key, b"v")
+            assert (outcome.result, outcome.acknowledged, outcome.wanted) == ("success", 3, 3)
+        assert cluster.misplacements() == []
+
+
+@pytest.mark.parametrize("length", [2, 3, 8])
+def test_records_follow_joins_leaves_and_crashes_and_no_copy_stays_behind(length):
+    config = DhtConfig(successor_list_length=length, max_replication=length + 1)
+    with Cluster(12, config) as cluster:
+        hosts = cluster.grow(10)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for key in keys(30):
+            assert cluster.put(hosts[0], key, key[:4]).result == "success"
+        cluster.grow(3)
+        cluster.leave(hosts[3])
+        cluster.wait_until_left()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.crash(hosts[5])
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.wait_until_replicated(REPLICATED_BOUND_S)
+        assert [cluster.get(hosts[1], key).value for key in keys(30)] == [key[:4] for key in keys(30)]
+
+
+def test_an_expired_record_is_gone_from_every_node():
+    with Cluster(13) as cluster:
+        hosts = cluster.grow(5)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.put(hosts[0], keys(1)[0], b"short", ttl_s=1)
+        cluster.run_for(0.5)
+        assert cluster.get(hosts[1], keys(1)[0]).value == b"short"
+        cluster.run_for(1.0)
+        assert [cluster.get(host, keys(1)[0]).result for host in hosts] == ["not_found"] * 5
+        cluster.run_for(10.0)
+        assert [host.node.store.count for host in hosts] == [0] * 5
+
+
+def test_clients_of_a_dead_node_hear_nothing():
+    with Cluster(14) as cluster:
+        hosts = cluster.grow(3)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.scheduler.after(0.001, lambda _: cluster.crash(hosts[2]), None, None)
+        assert cluster.put(hosts[2], keys(1)[0], b"v") is None
