@@ -13,7 +13,7 @@ from random import Random
 from statistics import fmean
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdht.config import DhtConfig
@@ -28,6 +28,9 @@ from gdht.node.state import NodeState
 from gdht.node.status import State
 from gdht.sim.cluster import Cluster
 from gdht.store.memory import MemoryStore
+
+WHOLE_RINGS = settings(max_examples=40)
+"""For tests whose every example builds a ring with all its fingers."""
 
 idents = st.sets(st.integers(0, IDENTS - 1), min_size=1, max_size=20).map(sorted)
 anywhere = st.integers(0, IDENTS - 1)
@@ -82,6 +85,7 @@ def test_identifiers_come_from_a_hash_of_the_address_or_the_key():
 
 
 @given(idents, anywhere)
+@WHOLE_RINGS
 def test_a_key_belongs_to_the_first_node_at_or_after_it(order, key):
     """2003, IV-B: Key k is assigned to the first node whose identifier is equal to or follows k."""
     rings = ideal(order, 3)
@@ -132,6 +136,7 @@ def test_each_node_needs_only_its_successor_for_a_right_answer():
 
 
 @given(idents)
+@WHOLE_RINGS
 def test_finger_i_is_the_first_node_that_succeeds_n_by_at_least_2_to_the_i(order):
     """2003, IV-D: The ith entry in the table at node n contains the identity of the first node s that succeeds n by at
     least 2^(i-1); counted from 0 here."""
@@ -141,6 +146,7 @@ def test_finger_i_is_the_first_node_that_succeeds_n_by_at_least_2_to_the_i(order
 
 
 @given(idents)
+@WHOLE_RINGS
 def test_the_first_finger_is_the_successor(order):
     """2003, IV-D: the first finger of n is the immediate successor of n on the circle."""
     for ring in ideal(order, 3).values():
@@ -170,10 +176,10 @@ def test_a_lookup_takes_about_half_of_log_n_hops(power):
     """2003, V-C (figure 10): the path length is about 1/2 log2 N, on rings of 2^3 to 2^7 nodes with fingers alone."""
     hops = []
     rng = Random(power)
-    for seed in range(4):
+    for seed in range(2):
         order = nodes(seed, 1 << power)
         rings = ideal(order, 1)
-        for _ in range(150):
+        for _ in range(200):
             key = rng.randrange(IDENTS)
             owner, asked = follow(rings, rng.choice(order), key)
             assert owner == onward(order, key)[0]
@@ -190,6 +196,7 @@ def test_no_lookup_takes_many_more_hops_than_log_n(power):
 
 
 @given(idents, anywhere)
+@WHOLE_RINGS
 def test_each_hop_at_least_halves_the_way(order, key):
     """2003, theorem 2, proof: each step at least halves the distance to the predecessor of the key."""
     rings = ideal(order, 1)
@@ -201,7 +208,7 @@ def test_each_hop_at_least_halves_the_way(order, key):
         node = following
 
 
-@pytest.mark.parametrize("power", [3, 4, 5])
+@pytest.mark.parametrize("power", [3, 4])
 def test_simulated_rings_look_up_as_fast(power):
     """2003, V-C, on running nodes: fingers were found by lookups of their own, and lists of 2 shorten the end."""
     config = DhtConfig(successor_list_length=2, replication=1, max_replication=1)
@@ -265,7 +272,7 @@ def test_stabilization_lets_everybody_learn_of_newcomers():
             assert host.node.ring.first_successor.ident == onward(order, host.peer.ident)[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_lookups_survive_the_failure_of_half_the_nodes(seed):
     """2003, IV-E.3, theorem 5: with a successor list of O(log N), if every node fails with probability 1/2, then with
     high probability find_successor returns the closest living successor to the query key."""

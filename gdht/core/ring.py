@@ -67,7 +67,7 @@ class Ring:
 
     def with_predecessors(self, *peers: Peer) -> "Ring":
         """The ring with a predecessor, followed by what it says of its own; none to forget them."""
-        return replace(self, predecessors=predecessor_list(self.me.ident, peers, self.length))
+        return replace(self, predecessors=predecessor_list(self.me.ident, peers, self.length + 1))
 
     def without(self, peer: Peer) -> "Ring":
         """The ring without a node that is dead or gone; the lists shift, the next pull refills their ends."""

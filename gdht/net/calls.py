@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from gdht.core.messages import METHODS, REPLIES, P2pError, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallTimeout, PeerUnreachable, RemoteProtocolError
+from gdht.errors import CallNotSent, CallTimeout, PeerUnreachable, RemoteProtocolError
 from gdht.net.hello import remote_error
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
@@ -27,7 +27,7 @@ class Reset(PeerUnreachable):
     """The connection was lost before the answer came."""
 
 
-class Rejected(PeerUnreachable):
+class Rejected(CallNotSent):
     """Not sent: too much is under way to this peer already."""
 
 

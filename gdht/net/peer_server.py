@@ -58,12 +58,12 @@ class PeerServer(Listener):
         finally:
             self.stats.peer_connections["inbound"] -= 1
 
-    def refuse(self, _sock: socket.socket) -> None:
+    def refuse(self, sock: socket.socket) -> None:
         """Count a connection that is over the limit and tell it so. Switches: no."""
         self.stats.peer_rejected["overload"] += 1
         self.stranger_log.warning("plane=p2p refused a connection: %d are open", len(self._streams))
-        _sock.setblocking(False)
-        _sock.send(encode_p2p(P2pError(ErrorReason.OVERLOAD, "too many connections"), HELLO_ID))
+        sock.setblocking(False)
+        sock.send(encode_p2p(P2pError(ErrorReason.OVERLOAD, "too many connections"), HELLO_ID))
 
     def _greet(self, stream: Stream, decoder: P2pDecoder) -> tuple[Peer | None, Received]:
         """Their HELLO and ours. Who they are, None when they are gone or refused; what else came with theirs."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from gdht.core.messages import ErrorReason, P2pError, Reply, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallError, GdhtError, RemoteError, RemoteProtocolError
+from gdht.errors import CallError, CallNotSent, GdhtError, RemoteError, RemoteProtocolError
 from gdht.node.handlers import handle
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
@@ -34,7 +34,7 @@ def is_dead(error: GdhtError) -> bool:
     """Whether a failed call means that the peer is no living member of the ring. A mere refusal does not."""
     if isinstance(error, RemoteError):
         return error.reason == ErrorReason.NOT_JOINED
-    return isinstance(error, CallError | RemoteProtocolError)
+    return isinstance(error, CallError | RemoteProtocolError) and not isinstance(error, CallNotSent)
 
 
 def _outcome_here(node: NodeState, request: Request, wall_s: float) -> Outcome:

@@ -5,9 +5,10 @@ in the list itself, when none of the others is a member.
 """
 
 import logging
+from dataclasses import dataclass, field
 
 from gdht.core.peer import Peer
-from gdht.errors import GdhtError, JoinFailed, LookupFailed
+from gdht.errors import GdhtError, LookupFailed
 from gdht.node.lookup import trail_of
 from gdht.node.membership import found_ring, join, refuse_twin
 from gdht.node.runtime import Runtime
@@ -36,34 +37,42 @@ def enter_ring(rt: Runtime, node: NodeState) -> None:
     node.contacts = ()
 
 
+@dataclass
+class Attempt:
+    """What one round through the contacts brought. met_member: one of them, at least, was in a ring."""
+
+    errors: list[str] = field(default_factory=list)
+    met_member: bool = False
+
+
 def try_to_enter(rt: Runtime, node: NodeState) -> None:
-    """Go through all contacts once; start a ring if that is ours to do. Leaves the reasons in `join_error`."""
-    errors: list[str] = []
+    """Go through all contacts once; start a ring if that is ours to do. Leaves the reasons in `join_error`.
+
+    Where there is a ring that we could not get into, for a dead node on the way, no other one is started beside it.
+    """
+    attempt = Attempt()
     for peer in node.contacts:
-        if _join_through(rt, node, peer, errors):
+        if _join_through(rt, node, peer, attempt):
             return
     listed_first = not node.config.bootstrap
     for index, address in enumerate(map(str, node.config.bootstrap)):
-        contact = _identify(rt, node, address, errors)
+        contact = _identify(rt, node, address, attempt)
         if contact is None:
             continue
         if contact.ident == node.me.ident:
             listed_first |= index == 0
-        elif _join_through(rt, node, contact, errors):
+        elif _join_through(rt, node, contact, attempt):
             return
-    node.join_error = "; ".join(errors)
-    if listed_first and not node.is_member:
+    node.join_error = "; ".join(attempt.errors)
+    if listed_first and not attempt.met_member:
         found_ring(node)
 
 
 def look_for_others(rt: Runtime, node: NodeState) -> None:
     """While we are the only member: see whether the others on our list have a ring, and join it. Switches: yes."""
-    others = [str(address) for address in node.config.bootstrap if str(address) not in _own_addresses(node)]
-    for address in others:
-        contact = _identify(rt, node, address, [])
-        if contact is None or contact.ident == node.me.ident:
-            continue
-        if _join_through(rt, node, contact, []):
+    for address in map(str, node.config.bootstrap):
+        contact = _identify(rt, node, address, Attempt())
+        if contact is not None and contact.ident != node.me.ident and _join_through(rt, node, contact, Attempt()):
             return
 
 
@@ -71,7 +80,7 @@ def _own_addresses(node: NodeState) -> tuple[str, str]:
     return node.me.address, str(node.config.p2p_address)
 
 
-def _identify(rt: Runtime, node: NodeState, address: str, errors: list[str]) -> Peer | None:
+def _identify(rt: Runtime, node: NodeState, address: str, attempt: Attempt) -> Peer | None:
     """Who answers at a listed address; ourselves without a call when it is our own."""
     if address in _own_addresses(node):
         return node.me
@@ -79,19 +88,22 @@ def _identify(rt: Runtime, node: NodeState, address: str, errors: list[str]) -> 
         contact = rt.identify(address, node.config.call_timeout)
         refuse_twin(node, (contact,))
     except GdhtError as error:
-        errors.append(f"{address}: {error}")
+        attempt.errors.append(f"{address}: {error}")
         return None
     return contact
 
 
-def _join_through(rt: Runtime, node: NodeState, contact: Peer, errors: list[str]) -> bool:
+def _join_through(rt: Runtime, node: NodeState, contact: Peer, attempt: Attempt) -> bool:
     try:
         join(rt, node, contact)
     except LookupFailed as error:
-        hops = [hop.error for hop in trail_of(error) if hop.error]
-        errors.append(f"{contact.address}: {hops[-1] if hops else error}")
-    except JoinFailed as error:
-        errors.append(f"{contact.address}: {error}")
+        trail = trail_of(error)
+        reasons = [hop.error for hop in trail if hop.error]
+        attempt.met_member |= len(reasons) < len(trail)
+        attempt.errors.append(f"{contact.address}: {reasons[-1] if reasons else error}")
+    except GdhtError as error:
+        attempt.met_member = True
+        attempt.errors.append(f"{contact.address}: {error}")
     else:
         return True
     return False

@@ -21,6 +21,9 @@ from gdht.node.status import State
 
 log = logging.getLogger(__name__)
 
+CLOSER_MAX = 64
+"""How many ever closer successors one round of stabilize may go back through, after many nodes joined at once."""
+
 
 # Join -----------------------------------------------------------------------------------------------------------------
 
@@ -35,7 +38,7 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     if predecessor.ident == node.me.ident:
         raise JoinFailed(f"{contact.address} knows only us")
     refuse_twin(node, found.peers)
-    others = tuple(peer for peer in found.peers if peer.ident != node.me.ident)
+    others = _from_first_living(rt, node, tuple(peer for peer in found.peers if peer.ident != node.me.ident))
     ring = node.ring.with_successors(*(others or (predecessor,))).with_predecessors(predecessor)
     if not node.ring.alone:
         raise JoinFailed("somebody joined us meanwhile")
@@ -44,6 +47,14 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     node.enter()
     node.set_ring(ring)
     log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, ring.first_successor)
+
+
+def _from_first_living(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    """A successor list without the dead at its head: to join with only those would be to lose the ring at once."""
+    for index, peer in enumerate(peers):
+        if _neighbours_of(rt, node, peer) is not None:
+            return peers[index:]
+    return ()
 
 
 def refuse_twin(node: NodeState, peers: tuple[Peer, ...]) -> None:
@@ -83,13 +94,17 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
 
 
 def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
-    """Parts 1 and 2 of stabilize, for a first successor that lives."""
+    """Parts 1 and 2 of stabilize, for a first successor that lives; part 2 is repeated while it finds a closer one."""
     node.set_ring(node.ring.with_successors(successor, *neighbours.successors))
-    candidate = neighbours.predecessors[0] if neighbours.predecessors else None
-    if candidate and in_open(candidate.ident, node.me.ident, successor.ident):
+    for _ in range(CLOSER_MAX):
+        candidate = neighbours.predecessors[0] if neighbours.predecessors else None
+        if candidate is None or not in_open(candidate.ident, node.me.ident, successor.ident):
+            break
         of_candidate = _neighbours_of(rt, node, candidate)
-        if of_candidate is not None:
-            node.set_ring(node.ring.with_successors(candidate, *of_candidate.successors))
+        if of_candidate is None:
+            break
+        successor, neighbours = candidate, of_candidate
+        node.set_ring(node.ring.with_successors(successor, *neighbours.successors))
     notify(rt, node, node.ring.first_successor)
 
 

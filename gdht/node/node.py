@@ -230,11 +230,11 @@ class Node:
         if node.ring.predecessors and not node.ring.successors:
             self._due["stabilize"] = rt.now()  # no longer alone: the newcomer is our successor too
         if node.doubted:
+            node.doubted = False
             self._due["check_predecessor"] = rt.now()
         self._run_if_due("stabilize", lambda: stabilize(rt, node))
         self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node))
         self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
-        node.doubted = False
         if node.ring.alone and node.founder:
             self._run_if_due("look_for_others", lambda: look_for_others(rt, node), LONELY_INTERVALS)
         else:

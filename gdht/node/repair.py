@@ -38,7 +38,7 @@ def pull_share(rt: Runtime, node: NodeState) -> None:
 
     When none of them has, what they had is all there is. Switches: yes.
     """
-    pulled, answered = 0, False
+    pulled, answered, joins = 0, False, node.joins
     for peer in node.ring.successors:
         try:
             complete, count = _pull_from(rt, node, peer)
@@ -48,6 +48,8 @@ def pull_share(rt: Runtime, node: NodeState) -> None:
         pulled, answered = pulled + count, True
         if complete:
             break
+    if node.joins != joins:
+        return  # lost the ring and found it again meanwhile: that share is another one
     node.receiving = not answered
     log.info("share %s keys=%d", "received" if answered else "not received yet", pulled)
 

@@ -20,7 +20,7 @@ from gdht.core.messages import (
 )
 from gdht.core.peer import Peer
 from gdht.core.placement import quorum
-from gdht.core.records import Version
+from gdht.core.records import Version, is_ahead
 from gdht.errors import CallTimeout, GdhtError, LookupFailed, StoreError
 from gdht.node.ask import ask_each, is_dead
 from gdht.node.copies import accept_copy
@@ -173,6 +173,8 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
     for peer, outcome in ask_each(rt, node, requests):
         node.stats.replica_writes[_write_result(outcome)] += 1
         if isinstance(outcome, P2pSuccess):
+            if is_ahead(outcome.version, rt.wall()):
+                continue  # it holds, or claims to hold, what nobody can outbid; so it did not store ours
             acknowledged += 1
             newest = max(newest, outcome.version)
         else:
@@ -263,7 +265,7 @@ def _read_replicas(
     search: Search,
 ) -> GetOutcome | None:
     """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it."""
-    nobody_has_it = _says_not_found(owner_reply)
+    everybody_answered, somebody_is_sure = isinstance(owner_reply, P2pFailure), _says_not_found(owner_reply)
     lacking = [owner] if isinstance(owner_reply, P2pFailure) else []
     newest: P2pSuccess | None = None
     for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in others]):
@@ -271,11 +273,12 @@ def _read_replicas(
             newest = outcome if newest is None else max(newest, outcome, key=lambda copy: copy.version)
             continue
         search.note(peer, outcome)
-        nobody_has_it &= _says_not_found(outcome)
+        everybody_answered &= isinstance(outcome, P2pFailure)
+        somebody_is_sure |= _says_not_found(outcome)
         if isinstance(outcome, P2pFailure):
             lacking.append(peer)
     if newest is None:
-        return NOT_FOUND if nobody_has_it else None
+        return NOT_FOUND if everybody_answered and somebody_is_sure else None
     holders = (owner, *others[: newest.replication - 1])
     _repair_after_read(rt, node, newest, tuple(peer for peer in lacking if peer in holders))
     return GetOutcome("success", newest.value)

@@ -63,7 +63,7 @@ class Runtime(Protocol):
     def call(self, peer: Peer, request: Request, timeout_s: float) -> Reply:
         """Ask a peer and wait for its answer; never an ERROR frame, always a reply that fits. Switches: yes.
 
-        Raises: CallTimeout, PeerUnreachable (try another peer, or later), RemoteError (the peer's ERROR frame; see
+        Raises: CallTimeout, PeerUnreachable (try another peer, or later), CallNotSent (later), RemoteError (the peer's ERROR frame; see
         `retriable`), RemoteProtocolError (the peer's answer does not fit; do not ask it again).
         """
 

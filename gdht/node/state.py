@@ -46,6 +46,7 @@ class NodeState:
         self.wake: Signal = rt.signal()
         self.repair_wanted: Signal = rt.signal()
 
+        self.joins = 0
         self.receiving = False
         self.draining = False
         self.sealed = False
@@ -77,6 +78,7 @@ class NodeState:
     def enter(self) -> None:
         """Be a member of the ring from now on. Switches: no."""
         self.state = State.DRAINING if self.draining else State.ACTIVE
+        self.joins += 1
         self.join_error = ""
 
     def set_ring(self, ring: Ring) -> None:

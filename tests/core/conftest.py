@@ -29,7 +29,8 @@ def ideal_rings() -> Callable[..., dict[int, Ring]]:
         rings = {}
         for index, me in enumerate(order):
             onward = order[index + 1 :] + order[:index]
-            rings[me.ident] = Ring(me, length, tuple(reversed(onward))[:length], tuple(onward)[:length])
+            ring = Ring(me, length, successors=tuple(onward)[:length])
+            rings[me.ident] = ring.with_predecessors(*reversed(onward))
         return rings
 
     return make

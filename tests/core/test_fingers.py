@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gdht.core.fingers import (
@@ -82,7 +82,6 @@ def test_one_round_of_lookups_completes_the_table(others, length):
 
 
 @given(rings, rings, st.integers(1, 8))
-@settings(max_examples=200)
 def test_one_round_repairs_the_table_of_a_ring_that_has_grown(before, after, length):
     table = fixed(with_local_fingers((), ME, before[:length]), before, before[:length])
     grown = peers_at({peer.ident for peer in (*before, *after)})

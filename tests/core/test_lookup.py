@@ -7,6 +7,7 @@ from gdht.core.ident import IDENTS, distance, in_open
 from gdht.core.lookup import Lookup
 from gdht.core.peer import Peer
 
+ME = Peer(IDENTS - 1, "10.0.0.9:9")
 places = st.integers(0, 40).map(lambda place: place * (IDENTS // 41))
 ME = Peer(1, "10.0.0.1:2")  # not one of `places`
 peers = places.map(lambda ident: Peer(ident, "10.0.0.1:1"))
@@ -35,6 +36,13 @@ def run(lookup, goal, first, own, script):
 def test_nobody_is_asked_twice(goal, first, own, script):
     asked = run(Lookup(ME, goal, 64, set()), goal, first, own, script)
     assert len({peer.ident for peer in asked}) == len(asked)
+
+
+@given(places, lists, lists, answers)
+def test_the_asking_node_is_not_asked_whoever_names_it(goal, first, own, script):
+    lookup = Lookup(ME, goal, 64, set())
+    assert ME not in run(lookup, goal, (ME, *first), (*own, ME), [((*named, ME), dead) for named, dead in script])
+    assert not lookup.may_ask(ME)
 
 
 @given(places, lists, lists, answers, st.sets(places, max_size=5))

@@ -28,7 +28,7 @@ def test_a_position_is_true_as_far_as_the_known_predecessors_reach(ideal_rings, 
 
 @given(idents, anywhere, lengths, st.data())
 def test_every_record_has_exactly_its_holders(ideal_rings, order, ident, length, data):
-    replication = data.draw(st.integers(1, length))
+    replication = data.draw(st.integers(1, length + 1))  # as many as the configuration allows
     roles = [role(ring, ident, replication) for ring in ideal_rings(order, length).values()]
     holders = min(replication, len(order))
     assert roles.count(Role.OWNED) == 1

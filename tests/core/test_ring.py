@@ -206,7 +206,11 @@ def test_a_ring_is_never_changed_in_place(ring, peer):
 
 def test_lists_are_cut_to_their_length(ring, peer):
     assert ids(ring.with_successors(*map(peer, (55, 60, 70, 80))).successors) == [55, 60, 70]
-    assert ids(ring.with_predecessors(*map(peer, (45, 40, 30, 20))).predecessors) == [45, 40, 30]
+
+
+def test_one_predecessor_more_is_kept_to_tell_replicas_from_misplaced_copies(ring, peer):
+    """A record may have r + 1 holders; a node that comes after all of them must know that it does."""
+    assert ids(ring.with_predecessors(*map(peer, (45, 40, 30, 20, 10))).predecessors) == [45, 40, 30, 20]
 
 
 def test_known_predecessors_answer_for_the_arcs_between_them(ring):

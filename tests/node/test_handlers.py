@@ -28,8 +28,8 @@ from gdht.core.messages import (
     P2pSuccess,
     P2pTransfer,
 )
-from gdht.core.records import NO_VERSION, Version
-from gdht.node.copies import CLOCK_AHEAD_S_MAX, TTL_S_MAX
+from gdht.core.records import CLOCK_AHEAD_S_MAX, NO_VERSION, Version
+from gdht.node.copies import TTL_S_MAX
 from gdht.node.handlers import HANDLERS, NOTIFIED_MAX, handle
 from gdht.node.status import State
 

@@ -226,11 +226,12 @@ def test_a_life_that_ends_before_the_owner_was_found_ends_the_put(world, ring):
 
 
 def test_no_peer_can_push_our_clock_to_the_end_of_time(world, ring):
-    """A peer that claims to hold an absurd version must not spoil the stamps of all our puts to come."""
+    """A peer that claims to hold an absurd version must not spoil the stamps of all our puts to come, nor this one."""
     last = Version(STAMP_MAX, 1)
     world.script(50, lambda request: P2pSuccess(request.key, 1, 3, last, b""))
-    put_35(ring[0])
+    assert put_35(ring[0]).result == "success"
     assert ring[0].node.stamp(ring[0].wall()).stamp < STAMP_MAX // 2
+    assert world.asked(P2pPut) == [40, 50, 60]
 
 
 def test_a_put_that_reaches_too_few_nodes_is_no_success(world, at):
@@ -288,6 +289,13 @@ def test_not_here_yet_by_everybody_is_not_not_found(ring):
     for actor in ring[3:7]:
         actor.node.receiving = True
     assert get_35(ring[0]).result != "not_found"
+
+
+def test_a_replica_that_is_sure_answers_for_a_newcomer_that_is_not(world, ring):
+    """Misses in the arc of a node that takes long to receive its share are as quick as others."""
+    ring[3].node.receiving = True
+    assert get_35(ring[0]) == GetOutcome("not_found", None)
+    assert world.asked(P2pGet).count(40) == 1
 
 
 def test_the_newest_of_the_replicas_wins(ring):

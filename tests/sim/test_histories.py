@@ -49,6 +49,10 @@ def test_a_ring_of_64_nodes_lives_through_churn():
             "an isolated node joined with the dead list that had isolated it, for ever",
             Plan(seed=25, nodes=5, steps=200, length=2, delay_s=0.005, loss=0.02, step_s=0.3),
         ),
+        (
+            "a first node founded a second ring as the way into the first was broken for a moment",
+            Plan(seed=13, nodes=5, steps=120, length=2, step_s=0.3),
+        ),
     ],
     ids=lambda value: "" if isinstance(value, Plan) else value.replace(" ", "_"),
 )
