@@ -63,8 +63,8 @@ class Runtime(Protocol):
     def call(self, peer: Peer, request: Request, timeout_s: float) -> Reply:
         """Ask a peer and wait for its answer; never an ERROR frame, always a reply that fits. Switches: yes.
 
-        Raises: CallTimeout, PeerUnreachable (try another peer, or later), CallNotSent (later), RemoteError (the peer's ERROR frame; see
-        `retriable`), RemoteProtocolError (the peer's answer does not fit; do not ask it again).
+        Raises: CallTimeout, PeerUnreachable (try another peer, or later), CallNotSent (later), RemoteError (the peer's
+        ERROR frame; see `retriable`), RemoteProtocolError (the peer's answer does not fit; do not ask it again).
         """
 
     def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
