@@ -76,6 +76,16 @@ OPERATIONS = ("put", "get")
 RESULTS = ("success", "not_found", "timeout", "quorum", "invalid", "overload", "error")
 REQUESTS = tuple(pair for pair in _pairs(OPERATIONS, RESULTS) if pair != ("put", "not_found"))
 PURPOSES = ("put", "get", "join", "fix_finger", "repair", "trace")
+TASKS = (
+    "stabilize",
+    "rectify",
+    "check_predecessor",
+    "fix_fingers",
+    "look_for_others",
+    "pull_share",
+    "repair",
+    "expire",
+)
 METHOD_WORDS = tuple(METHODS.values())
 
 GAUGES = (
@@ -124,7 +134,8 @@ COUNTS = (
     Count("gdht_rpc_timeouts", "Requests to other nodes without an answer in time.", ("method",),
           _words(*METHOD_WORDS), lambda s: _single(s.stats.rpc_timeouts)),
     Count("gdht_peer_rejected", "Connections of other nodes that were refused.", ("reason",),
-          (), lambda s: _single(s.stats.peer_rejected)),
+          _words("magic", "version", "ring", "ident", "overload", "hello_timeout", "size", "type", "truncated",
+                 "too_large", "trailing", "value"), lambda s: _single(s.stats.peer_rejected)),
     Count("gdht_network_sent_bytes", "Bytes sent.", ("plane",),
           _words("api", "p2p"), lambda s: _single(s.stats.network_sent_bytes)),
     Count("gdht_network_received_bytes", "Bytes received.", ("plane",),
@@ -136,19 +147,20 @@ COUNTS = (
     Count("gdht_ring_pointer_changes", "Changes of the node's pointers into the ring.", ("pointer",),
           _words("successor", "predecessor", "finger"), lambda s: _single(s.stats.ring_pointer_changes)),
     Count("gdht_maintenance_runs", "Runs of periodic tasks.", ("task", "result"),
-          (), lambda s: s.stats.maintenance_runs),
+          _pairs(TASKS, ("ok", "error")), lambda s: s.stats.maintenance_runs),
     Count("gdht_store_expired_keys", "Keys dropped because their time was over.", (),
           ((),), lambda s: _plain(s.stats.store_expired_keys)),
     Count("gdht_store_rejected_writes", "Writes the store refused.", ("reason",),
-          _words("full", "too_large", "ttl"), lambda s: _single(s.stats.store_rejected_writes)),
+          _words("full", "too_large", "ttl", "version"), lambda s: _single(s.stats.store_rejected_writes)),
     Count("gdht_replica_writes", "Copies sent to the nodes that should hold them.", ("result",),
           _words("ok", "timeout", "refused", "error"), lambda s: _single(s.stats.replica_writes)),
     Count("gdht_repaired_keys", "Copies restored where they were missing or old.", ("cause",),
-          (), lambda s: _single(s.stats.repaired_keys)),
+          _words("read"), lambda s: _single(s.stats.repaired_keys)),
     Count("gdht_handoff_keys", "Keys handed from node to node.", ("direction", "reason"),
-          (), lambda s: s.stats.handoff_keys),
+          (("sent", "repair"), ("sent", "leave"), ("received", "join"), ("received", "transfer")),
+          lambda s: s.stats.handoff_keys),
     Count("gdht_task_crashes", "Background tasks that failed unexpectedly and were started anew.", ("task",),
-          (), lambda s: _single(s.stats.task_crashes)),
+          _words("maintenance", "replication", "upkeep"), lambda s: _single(s.stats.task_crashes)),
 )  # fmt: skip
 
 SPREADS = (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 class LineLimit:
     """Passes on at most `lines_max` warnings a second; the next one to pass says how many were left out."""
 
-    def __init__(self, log: logging.Logger, lines_max: int = 5, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: logging.Logger, lines_max: int = 50, now: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._lines_max = lines_max
         self._now = now

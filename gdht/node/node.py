@@ -34,7 +34,7 @@ REPAIR_INTERVALS = 30
 """A repair round at least every this many stabilize intervals, also when no neighbour changed."""
 
 REPAIR_RETRY_INTERVALS = 5
-"""The same after a round that left records with too few replicas."""
+"""The same after a round that left records with too few replicas, or misplaced ones here."""
 
 SETTLE_INTERVALS = 0.3
 """How long neighbours must have had to settle before a repair round, in stabilize intervals."""
@@ -278,7 +278,8 @@ class Node:
             if node.receiving:
                 self._run("pull_share", lambda: pull_share(rt, node))
             self._run("repair", lambda: repair(rt, node))
-            intervals = REPAIR_RETRY_INTERVALS if node.stats.keys_under_replicated else REPAIR_INTERVALS
+            unfinished = node.stats.keys_under_replicated or node.unplaced
+            intervals = REPAIR_RETRY_INTERVALS if unfinished else REPAIR_INTERVALS
             if node.receiving:
                 intervals = 1
 

@@ -101,6 +101,7 @@ class Plan:
     offers: dict[Peer, list[Record]] = field(default_factory=dict)
     owned: dict[bytes, int] = field(default_factory=dict)  # key: how many replicas it should have beside us
     misplaced: dict[bytes, tuple[Record, int]] = field(default_factory=dict)  # how many nodes must confirm
+    unclear: int = 0  # misplaced records whose holders are not known for sure: pointers elsewhere still change
 
     def offer(self, record: Record, peers: tuple[Peer, ...]) -> int:
         """Have these peers hold a record; returns how many they are."""
@@ -112,11 +113,12 @@ class Plan:
 def repair(rt: Runtime, node: NodeState) -> int:
     """One round over all records: replicas restored, newcomers given their share, misplaced copies handed on.
 
-    Returns how many owned records still have too few confirmed replicas. Switches: yes.
+    Returns how many owned records still have too few confirmed replicas; `node.unplaced` says how many misplaced ones
+    have to stay for now. Switches: yes.
     """
     if node.ring.successors and not node.ring.predecessors:
         return node.stats.keys_under_replicated  # what is ours to replicate is not known; it will be in a moment
-    under_replicated = 0
+    under_replicated = node.unplaced = 0
     owner_of = OwnerFinder(node)
     records: list[Record] = []
     for record in scan_all(node.store):
@@ -141,9 +143,12 @@ def _repair_slice(rt: Runtime, node: NodeState, records: list[Record], owner_of:
             continue
         for key in confirmed:
             confirmations[key] = confirmations.get(key, 0) + 1
+    node.unplaced += plan.unclear
     for key, (record, wanted) in plan.misplaced.items():
         if confirmations.get(key, 0) >= wanted and _is_misplaced(node, record):
             node.store.remove(key, record.version)
+        else:
+            node.unplaced += 1
     rt.sleep(0)
     return sum(confirmations.get(key, 0) < wanted for key, wanted in plan.owned.items())
 
@@ -163,6 +168,8 @@ def _plan(rt: Runtime, node: NodeState, records: list[Record], owner_of: "OwnerF
             holders = owner_of(rt, key_ident(record.key))[: record.replication]
             if len(holders) == record.replication and all(peer.ident != node.me.ident for peer in holders):
                 plan.misplaced[record.key] = record, plan.offer(record, holders)
+            else:
+                plan.unclear += 1
     return plan
 
 

@@ -18,10 +18,12 @@ class NodeState:
     """One node: its pointers, its records, its counters, and what its tasks tell each other.
 
     founder: alone by right, since it started the ring or since all others left in good order. receiving: its share of
-    the records has not arrived yet. draining: it wants no more clients, also after it had to
-    join anew. sealed: it takes no more records, as it is about to leave. gone: it has left.
-    contacts: nodes that may still know the ring after we lost it. What handlers leave to the maintenance task, which
-    `wake` wakes: nodes to rectify with (notified), nodes to forget (departed), a predecessor to check (doubted).
+    the records has not arrived yet. unplaced: misplaced records that had to stay in the last repair round.
+    draining: it wants no more clients, also after it had to join anew. sealed: it takes no more records, as it is about
+    to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it.
+
+    What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), nodes to forget
+    (departed), a predecessor to check (doubted).
     """
 
     def __init__(self, rt: Runtime, me: Peer, config: DhtConfig, store: Store) -> None:
@@ -51,6 +53,7 @@ class NodeState:
         self.draining = False
         self.sealed = False
         self.gone = False
+        self.unplaced = 0
         self.keys = KeyCounts()
         self._last_stamp = 0
 
@@ -91,5 +94,6 @@ class NodeState:
         if old.fingers != ring.fingers:
             self.stats.ring_pointer_changes["finger"] += 1
         replicas = self.config.max_replication - 1
-        if old.predecessor != ring.predecessor or old.successors[:replicas] != ring.successors[:replicas]:
+        before = old.predecessors[:replicas], old.successors[:replicas]
+        if before != (ring.predecessors[:replicas], ring.successors[:replicas]):
             self.repair_wanted.set()
