@@ -13,6 +13,9 @@ from gdht.core.records import Version
 VALUE_BYTES_MAX = 65495
 """The longest value of the client API: 65,535 bytes of message less header, fixed part and key."""
 
+RECORDS_PER_MESSAGE_MAX = 500
+"""The most records, entries or flags in one message between peers: nobody keeps a node busy for long with one frame."""
+
 
 class FailureReason(IntEnum):
     """Why a P2P FAILURE: the peer is well, but does not have or will not take this record."""

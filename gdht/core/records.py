@@ -6,6 +6,10 @@ COUNTER_BITS = 16
 """The low bits of a stamp count events within one millisecond."""
 
 
+TTL_S_MAX = 65535
+"""The longest life a record can have: what a client can ask for."""
+
+
 class Version(NamedTuple):
     """A hybrid logical clock stamp and the coordinator that gave it; later wins, ties go to the larger coordinator.
 
@@ -35,8 +39,8 @@ class Record(NamedTuple):
     replication: int
 
     def ttl_ms(self, now_s: float) -> int:
-        """What is left of its life, in milliseconds; 0 or less when it is over."""
-        return int((self.expires_at_s - now_s) * 1000)
+        """What is left of its life in milliseconds, 0 or less when it is over; bounded, should a clock be set back."""
+        return min(int((self.expires_at_s - now_s) * 1000), TTL_S_MAX * 1000)
 
 
 CLOCK_AHEAD_S_MAX = 3600.0

@@ -9,6 +9,15 @@ from gdht.node.handlers import handle
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 
+NOT_IN_OUR_RING = (
+    ErrorReason.NOT_JOINED,
+    ErrorReason.MAGIC,
+    ErrorReason.VERSION,
+    ErrorReason.RING,
+    ErrorReason.IDENT,
+)
+"""Refusals that say: whoever answers at this address is not the member we knew."""
+
 
 def ask(rt: Runtime, node: NodeState, peer: Peer, request: Request) -> Reply:
     """Ask one peer, or ourselves without a call, within `call_timeout`. Switches: yes. Raises: as `Runtime.call`."""
@@ -33,7 +42,7 @@ def ask_each(rt: Runtime, node: NodeState, requests: Sequence[tuple[Peer, Reques
 def is_dead(error: GdhtError) -> bool:
     """Whether a failed call means that the peer is no living member of the ring. A mere refusal does not."""
     if isinstance(error, RemoteError):
-        return error.reason == ErrorReason.NOT_JOINED
+        return error.reason in NOT_IN_OUR_RING
     return isinstance(error, CallError | RemoteProtocolError) and not isinstance(error, CallNotSent)
 
 

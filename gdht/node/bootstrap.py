@@ -34,7 +34,8 @@ def enter_ring(rt: Runtime, node: NodeState) -> None:
         log.warning("not in the ring yet: %s; trying again in %.1f s", node.join_error, pause_s)
         rt.sleep(pause_s * rt.rng.uniform(0.8, 1.2))
         pause_s = min(2 * pause_s, RETRY_S_MAX)
-    node.contacts = ()
+    if not node.founder:
+        node.contacts = ()
 
 
 @dataclass
@@ -43,6 +44,10 @@ class Attempt:
 
     errors: list[str] = field(default_factory=list)
     met_member: bool = False
+
+    def note(self, address: str, error: str) -> None:
+        """Remember why one contact was of no use."""
+        self.errors.append(error if address in error else f"{address}: {error}")
 
 
 def try_to_enter(rt: Runtime, node: NodeState) -> None:
@@ -69,11 +74,18 @@ def try_to_enter(rt: Runtime, node: NodeState) -> None:
 
 
 def look_for_others(rt: Runtime, node: NodeState) -> None:
-    """While we are the only member: see whether the others on our list have a ring, and join it. Switches: yes."""
-    for address in map(str, node.config.bootstrap):
-        contact = _identify(rt, node, address, Attempt())
-        if contact is not None and contact.ident != node.me.ident and _join_through(rt, node, contact, Attempt()):
-            return
+    """While we are the only member: join the ring of one that is on our list, or that we lost, if it has one.
+
+    One at a time, by chance: the dead among them must not keep us from our own maintenance. Switches: yes.
+    """
+    listed = [str(address) for address in node.config.bootstrap if str(address) not in _own_addresses(node)]
+    addresses = [*listed, *(peer.address for peer in node.contacts)]
+    if not addresses:
+        return
+    attempt = Attempt()
+    contact = _identify(rt, node, rt.rng.choice(addresses), attempt)
+    if contact is not None and contact.ident != node.me.ident and _join_through(rt, node, contact, attempt):
+        node.contacts = ()
 
 
 def _own_addresses(node: NodeState) -> tuple[str, str]:
@@ -88,7 +100,7 @@ def _identify(rt: Runtime, node: NodeState, address: str, attempt: Attempt) -> P
         contact = rt.identify(address, node.config.call_timeout)
         refuse_twin(node, (contact,))
     except GdhtError as error:
-        attempt.errors.append(f"{address}: {error}")
+        attempt.note(address, str(error))
         return None
     return contact
 
@@ -100,10 +112,10 @@ def _join_through(rt: Runtime, node: NodeState, contact: Peer, attempt: Attempt)
         trail = trail_of(error)
         reasons = [hop.error for hop in trail if hop.error]
         attempt.met_member |= len(reasons) < len(trail)
-        attempt.errors.append(f"{contact.address}: {reasons[-1] if reasons else error}")
+        attempt.note(contact.address, reasons[-1] if reasons else str(error))
     except GdhtError as error:
         attempt.met_member = True
-        attempt.errors.append(f"{contact.address}: {error}")
+        attempt.note(contact.address, str(error))
     else:
         return True
     return False

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes, in_open_closed, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, RecordCopy
-from gdht.core.records import CLOCK_AHEAD_S_MAX, Record, is_ahead
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_S_MAX, Record, is_ahead
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
 from gdht.node.storage import Store
@@ -16,19 +16,20 @@ BATCH_RECORDS_MAX = 1000
 SCAN_RECORDS = 500
 """How many records are read from the store at a time."""
 
-TTL_S_MAX = 65535
-"""The longest life a record can have: what a client can ask for."""
-
 
 def accept_copy(node: NodeState, copy: RecordCopy, wall_s: float) -> Record:
     """Store a copy unless a newer one is here; returns what is held now. Switches: no.
+
+    A record's replication never shrinks while an older copy lives: the nodes that hold that one must get this one too,
+    or the old value would be back when the new one's life is over.
 
     Raises: StoreError with reason ttl, too_large, version or full.
     """
     try:
         _check_copy(copy, wall_s)
         expires_at_s = wall_s + min(copy.ttl_ms / 1000, TTL_S_MAX)
-        replication = min(max(copy.replication, 1), node.config.max_replication)
+        older = node.store.get(copy.key, wall_s)
+        replication = min(max(copy.replication, older.replication if older else 1), node.config.max_replication)
         held = node.store.put(Record(copy.key, copy.value, copy.version, expires_at_s, replication))
     except StoreError as error:
         node.stats.store_rejected_writes[error.reason] += 1

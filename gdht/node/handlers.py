@@ -84,7 +84,8 @@ def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _wall_s: f
 
 def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _wall_s: float) -> Reply:
     node.notified.pop(sender.ident, None)
-    if len(node.departed) < NOTIFIED_MAX:
+    known = sender in node.ring.predecessors or sender in node.ring.successors
+    if known and len(node.departed) < NOTIFIED_MAX:
         node.departed[sender.ident] = sender
         node.wake.set()
     return P2pAck()

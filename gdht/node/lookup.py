@@ -3,9 +3,14 @@
 Source: the 2003 paper, section IV-C, in its iterative form: the asking node does the walking, so it knows every hop.
 """
 
+import math
+
+from gdht.core.fingers import without_peer
+from gdht.core.ident import IDENTS
 from gdht.core.lookup import Found, Hop, Lookup
 from gdht.core.messages import P2pGetSuccessor, P2pReplySuccessor
 from gdht.core.peer import Peer
+from gdht.core.successors import successor_list
 from gdht.errors import GdhtError, LookupFailed
 from gdht.node.ask import is_dead
 from gdht.node.runtime import Runtime
@@ -28,20 +33,23 @@ def find_successor(
     replicas: int = 1,
     via: tuple[Peer, ...] = (),
     dead: set[int] | None = None,
+    deadline_s: float = math.inf,
 ) -> Found:
     """Find the owner of an identifier and the nodes that follow it. Switches: yes.
 
     purpose: the label it is counted under. strict: the answer must come from the owner's predecessor. replicas: how
     many nodes the answer should name, the owner included; it may be fewer. via: peers to ask first. dead: identifiers
-    of peers known to be dead; those that turn out so are added.
+    of peers known to be dead; those that turn out so are added. deadline_s: when to give up, by `rt.now()`, should that
+    be sooner than the lookup's own budget.
     Raises: LookupFailed; try again later.
     """
     lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead)
     started_s = rt.now()
+    deadline_s = min(deadline_s, started_s + BUDGET_CALLS * node.config.call_timeout)
     try:
-        found = _walk(rt, node, lookup, strict, via)
+        found = _walk(rt, node, lookup, strict, via, deadline_s)
         if len(found.peers) < replicas and not (found.responder == node.me and node.ring.spans):
-            found = _name_replicas(rt, node, lookup, found)
+            found = _name_replicas(rt, node, lookup, found, deadline_s)
     except LookupFailed as error:
         _count(rt, node, lookup, purpose, error.result, started_s)
         error.trail = tuple(lookup.trail)
@@ -50,7 +58,9 @@ def find_successor(
     return found
 
 
-def _walk(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple[Peer, ...]) -> Found:
+def _walk(
+    rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple[Peer, ...], deadline_s: float
+) -> Found:
     via = tuple(peer for peer in via if peer.ident != node.me.ident)
     if node.is_member:
         if not via:
@@ -60,11 +70,10 @@ def _walk(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple
                 return Found(living, node.me, ())
         lookup.hear(node.ring.closest_preceding(lookup.ident))
     lookup.ask_first(via)
-    return _ask_until_found(rt, node, lookup, strict)
+    return _ask_until_found(rt, node, lookup, strict, deadline_s)
 
 
-def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool) -> Found:
-    deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
+def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, deadline_s: float) -> Found:
     while peer := lookup.next_peer():
         if rt.now() >= deadline_s:
             raise LookupFailed("timeout", f"no owner found within {len(lookup.trail)} hops and the time allowed")
@@ -81,7 +90,7 @@ def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool)
     raise LookupFailed("no_route", f"nobody left to ask after {len(lookup.trail)} hops")
 
 
-def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found) -> Found:
+def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found, deadline_s: float) -> Found:
     """The same answer with the nodes after the owner as the owner names them, or the first after it that lives."""
     peers = found.peers
     while peers:
@@ -89,7 +98,7 @@ def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found) -
         if owner.ident == node.me.ident:
             peers = lookup.living((node.me, *node.ring.successors))
             break
-        if owner == found.responder or not lookup.may_ask(owner):
+        if owner == found.responder or not lookup.may_ask(owner) or rt.now() >= deadline_s:
             break
         reply = _ask_hop(rt, node, lookup, owner, strict=False)
         if reply is not None:
@@ -112,13 +121,18 @@ def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: b
         return None
     assert isinstance(reply, P2pReplySuccessor)
     lookup.asked(peer, rt.now() - asked_at_s)
-    return reply if reply.ident == lookup.ident else None
+    if reply.ident != lookup.ident:
+        return None
+    if reply.final:  # an owner and its successors, in that order and no more of them than a list has
+        owners = successor_list((lookup.ident - 1) % IDENTS, reply.peers, node.ring.length + 1)
+        return reply._replace(peers=owners)
+    return reply
 
 
 def forget_finger(node: NodeState, peer: Peer) -> None:
     """Drop a dead peer from the fingers; the protocol's own pointers are the maintenance task's. Switches: no."""
-    fingers = tuple(finger for finger in node.ring.fingers if finger.peer.ident != peer.ident)
-    if len(fingers) < len(node.ring.fingers):
+    fingers = without_peer(node.ring.fingers, peer)
+    if fingers is not node.ring.fingers:
         node.set_ring(node.ring.with_fingers(fingers))
 
 

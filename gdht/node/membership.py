@@ -100,7 +100,11 @@ def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P
         candidate = neighbours.predecessors[0] if neighbours.predecessors else None
         if candidate is None or not in_open(candidate.ident, node.me.ident, successor.ident):
             break
-        of_candidate = _neighbours_of(rt, node, candidate)
+        try:
+            of_candidate = _neighbours_of(rt, node, candidate)
+        except GdhtError as error:
+            log.debug("candidate refuses peer=%s error=%s", candidate, error)
+            break
         if of_candidate is None:
             break
         successor, neighbours = candidate, of_candidate

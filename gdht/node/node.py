@@ -193,7 +193,8 @@ class Node:
 
     def _ready_checks(self) -> tuple[Check, ...]:
         node = self._node
-        joined = "in the ring" if node.is_member else node.join_error or node.state.value
+        why_not = ": ".join(filter(None, (node.state.value, node.join_error)))
+        joined = "in the ring" if node.is_member else why_not
         successor = str(node.ring.successors[0]) if node.ring.successors else "alone"
         age_s = None if node.stabilized_at_s is None else self._rt.now() - node.stabilized_at_s
         in_time = age_s is not None and age_s <= READY_INTERVALS * node.config.stabilize_interval
@@ -204,7 +205,7 @@ class Node:
             Check("successor", node.is_member and (bool(node.ring.successors) or node.founder), successor),
             Check("stabilize", in_time, "never" if age_s is None else f"{age_s:.1f} s ago"),
             Check("store_capacity", node.store.size_bytes < node.store.size_bytes_max, used),
-            Check("not_draining", not draining, node.state.value),
+            Check("not_draining", not draining, node.state.value if draining else "takes clients"),
         )
 
     # Maintenance -----------------------------------------------------------------------------------------------------
@@ -224,8 +225,8 @@ class Node:
         """Everything that handlers asked for, then every step whose time has come."""
         node, rt = self._node, self._rt
         self._forget_departed()
-        while node.notified and node.is_member:
-            notifier = node.notified.pop(next(iter(node.notified)))
+        notifiers, node.notified = node.notified, {}
+        for notifier in notifiers.values():
             self._run("rectify", lambda peer=notifier: rectify(rt, node, peer))  # type: ignore[misc]
         if node.ring.predecessors and not node.ring.successors:
             self._due["stabilize"] = rt.now()  # no longer alone: the newcomer is our successor too

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gdht.core.ident import in_open_closed, key_ident
-from gdht.core.messages import P2pGetArc, P2pOffer, P2pReplyArc, P2pReplyOffer, P2pReplyTransfer, P2pTransfer
+from gdht.core.messages import (
+    P2pGetArc,
+    P2pOffer,
+    P2pReplyArc,
+    P2pReplyOffer,
+    P2pReplyTransfer,
+    P2pTransfer,
+    RecordCopy,
+)
 from gdht.core.peer import Peer
 from gdht.core.placement import Role, position, role
 from gdht.core.records import Record
@@ -67,9 +75,18 @@ def _pull_from(rt: Runtime, node: NodeState, peer: Peer) -> tuple[bool, int]:
                 log.warning("copy refused from=%s error=%s", peer, error)
         pulled += len(reply.records)
         node.stats.handoff_keys["received", "join"] += len(reply.records)
-        if not reply.more or not reply.records:
+        if not reply.more or not _comes_closer(peer, node.me, cursor, reply.records):
             return reply.complete, pulled
         cursor = reply.records[-1].key
+
+
+def _comes_closer(start: Peer, end: Peer, cursor: bytes, records: tuple[RecordCopy, ...]) -> bool:
+    """Whether a batch ends further along the arc than the one before it, so that the next one can't be the same."""
+    if not records:
+        return False
+    last = key_ident(records[-1].key)
+    after = key_ident(cursor) if cursor else start.ident
+    return last != after and in_open_closed(last, after, end.ident)
 
 
 # Offers and transfers -------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ A put goes to the owner and the `replication - 1` nodes after it at once and has
 it. A get asks the owner, then everybody who may hold a replica, and returns the newest copy.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from gdht.core.ident import key_ident
@@ -29,9 +30,12 @@ from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State
 
-ATTEMPTS_MAX = 10
+ATTEMPTS_MAX = 11
 RETRY_S = 0.05
-"""A request whose owner is unclear is tried again after 50 ms, 100 ms, ...: 2.25 s in all, two rounds of stabilize."""
+"""A request whose owner is unclear is tried again at once, then after 50 ms, 100 ms, ...: 2.25 s in all."""
+
+BUDGET_CALLS = 5
+"""How long one request may take, in units of `call_timeout`; what has begun by then is finished."""
 
 
 class PutOutcome(NamedTuple):
@@ -57,8 +61,9 @@ NOT_FOUND = GetOutcome("not_found", None)
 class Search:
     """What several attempts at one request share: peers known to be dead, and whom to ask first next time."""
 
-    def __init__(self, purpose: str) -> None:
+    def __init__(self, rt: Runtime, node: NodeState, purpose: str) -> None:
         self.purpose = purpose
+        self.deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
         self.dead: set[int] = set()
         self.via: tuple[Peer, ...] = ()
         self.timed_out = False
@@ -67,7 +72,25 @@ class Search:
         """The owner and those that follow it, `replicas` in all if there are. Switches: yes. Raises: LookupFailed."""
         via, self.via = self.via, ()
         ident = key_ident(key)
-        return find_successor(rt, node, ident, purpose=self.purpose, replicas=replicas, via=via, dead=self.dead)
+        return find_successor(
+            rt,
+            node,
+            ident,
+            purpose=self.purpose,
+            replicas=replicas,
+            via=via,
+            dead=self.dead,
+            deadline_s=self.deadline_s,
+        )
+
+    def attempts(self, rt: Runtime) -> Iterator[None]:
+        """Once for each attempt, with pauses in between, until the budget is used up. Switches: yes."""
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt > 1:
+                rt.sleep(RETRY_S * (attempt - 1))
+            if rt.now() >= self.deadline_s:
+                return
+            yield
 
     def note(self, peer: Peer, outcome: Outcome) -> None:
         """Learn from an outcome that was no success."""
@@ -108,6 +131,9 @@ def try_put(
         return None
     if not ring.owns(key_ident(key)):
         return None
+    held = node.store.get(key, wall_s)
+    if ring.successors and held is not None and held.replication > 1:
+        return None  # the replicas of the older copy must hear of this one
     try:
         accept_copy(node, _new_copy(node, key, value, ttl_s, replication, wall_s), wall_s)
     except StoreError:
@@ -127,33 +153,38 @@ def _new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication
 
 
 class Round(NamedTuple):
-    """One attempt at a put. newest: a later version held in its stead, None when it won. again: worth another."""
+    """One attempt at a put.
+
+    newest: a later version held in its stead, None when it won. replication: how many nodes hold an older copy, if
+    those are more than were written to. again: worth another attempt.
+    """
 
     outcome: PutOutcome
     newest: Version | None
+    replication: int
     again: bool
 
 
 def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
-    search = Search("put")
+    search = Search(rt, node, "put")
     outcome = PutOutcome("error", 0, copy.replication)
     expires_at_s = rt.now() + copy.ttl_ms / 1000
-    for attempt in range(ATTEMPTS_MAX):
-        if attempt:
-            rt.sleep(RETRY_S * attempt)
-            copy = copy._replace(ttl_ms=int((expires_at_s - rt.now()) * 1000))
-            if copy.ttl_ms <= 0:
-                break
+    for _ in search.attempts(rt):
+        copy = copy._replace(ttl_ms=int((expires_at_s - rt.now()) * 1000))
+        if copy.ttl_ms <= 0:
+            break
         try:
             found = search.find(rt, node, copy.key, copy.replication)
         except LookupFailed:
             search.dead.clear()
             continue
-        outcome, newest, again = _write(rt, node, copy, found.peers[: copy.replication], search)
+        outcome, newest, replication, again = _write(rt, node, copy, found.peers[: copy.replication], search)
         if newest:
             outcome = outcome._replace(result="quorum")
             node.observe(newest, rt.wall())
             copy = copy._replace(version=node.stamp(rt.wall()))
+        elif replication > copy.replication:
+            copy = copy._replace(replication=min(replication, node.config.max_replication))
         elif not again:
             break
     if outcome.result != "success" and search.timed_out:
@@ -168,8 +199,8 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
         (peer, P2pPut(*copy[:4], as_owner=peer is owner, value=copy.value)) for peer in targets
     ]
     acknowledged = 0
-    displaced = unreached = False
-    newest = copy.version
+    displaced = refused = unreached = False
+    newest, replication = copy.version, copy.replication
     for peer, outcome in ask_each(rt, node, requests):
         node.stats.replica_writes[_write_result(outcome)] += 1
         if isinstance(outcome, P2pSuccess):
@@ -177,15 +208,17 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
                 continue  # it holds, or claims to hold, what nobody can outbid; so it did not store ours
             acknowledged += 1
             newest = max(newest, outcome.version)
+            replication = max(replication, min(outcome.replication, node.config.max_replication))
         else:
             search.note(peer, outcome)
             unreached |= not isinstance(outcome, P2pFailure)
             displaced |= peer is owner and _is_displaced(outcome)
+            refused |= peer is owner and isinstance(outcome, P2pFailure)
     wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
-    enough = acknowledged >= quorum(node.config.write_quorum, wanted) and not displaced
+    enough = acknowledged >= quorum(node.config.write_quorum, wanted) and not refused  # reads ask the owner first
     result = PutOutcome("success" if enough else "quorum", acknowledged, wanted)
     again = not enough and (displaced or unreached or len(targets) < wanted)
-    return Round(result, newest if newest > copy.version else None, again)
+    return Round(result, newest if newest > copy.version else None, replication, again)
 
 
 def _is_displaced(outcome: Outcome) -> bool:
@@ -211,10 +244,8 @@ def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
     """Find the newest value under a key. Switches: yes."""
     if not node.is_member:
         return NOT_SERVING_GET
-    search = Search("get")
-    for attempt in range(ATTEMPTS_MAX):
-        if attempt:
-            rt.sleep(RETRY_S * attempt)
+    search = Search(rt, node, "get")
+    for _ in search.attempts(rt):
         try:
             found = search.find(rt, node, key, node.config.replication)
             outcome = _read(rt, node, key, found, search)

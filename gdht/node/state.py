@@ -70,6 +70,8 @@ class NodeState:
 
     def stamp(self, wall_s: float) -> Version:
         """A version newer than every one this node has given or seen. wall_s: seconds since the epoch."""
+        if is_ahead(Version(self._last_stamp, 0), wall_s):
+            self._last_stamp = 0  # our own clock was wrong and has been set back
         self._last_stamp = next_stamp(self._last_stamp, wall_s)
         return Version(self._last_stamp, self.me.ident)
 

@@ -28,6 +28,7 @@ from gdht.core.messages import (
     P2pSuccess,
     P2pTransfer,
 )
+from gdht.core.peer import Peer
 from gdht.core.records import CLOCK_AHEAD_S_MAX, NO_VERSION, Version
 from gdht.node.copies import TTL_S_MAX
 from gdht.node.handlers import HANDLERS, NOTIFIED_MAX, handle
@@ -131,14 +132,23 @@ def test_no_flood_of_notifications_or_goodbyes_grows_without_bound(twenty, ask):
         assert ask(twenty, P2pNotify(), sender=sender) == P2pAck()
     for sender in range(1000, 1000 + 2 * NOTIFIED_MAX):
         assert ask(twenty, P2pLeave(), sender=sender) == P2pAck()
-    assert len(twenty.node.notified) == len(twenty.node.departed) == NOTIFIED_MAX
+    assert len(twenty.node.notified) == NOTIFIED_MAX
+    assert not twenty.node.departed, "strangers have nothing to say goodbye to"
 
 
-def test_who_says_goodbye_is_not_rectified_with_any_more(twenty, ask, at):
+def test_who_says_goodbye_is_not_rectified_with_any_more(twenty, ask):
     ask(twenty, P2pNotify(), sender=15)
     ask(twenty, P2pLeave(), sender=15)
     assert not twenty.node.notified
-    assert twenty.node.departed == {15: at(15)}
+    assert not twenty.node.departed
+
+
+def test_only_a_neighbour_at_its_own_address_is_believed_that_it_leaves(twenty, at):
+    impostor = Peer(10, "10.6.6.6:6666")
+    handle(twenty.node, impostor, P2pLeave(), twenty.wall())
+    assert not twenty.node.departed
+    handle(twenty.node, at(10), P2pLeave(), twenty.wall())
+    assert twenty.node.departed == {10: at(10)}
 
 
 # Put and get ----------------------------------------------------------------------------------------------------------

@@ -447,3 +447,20 @@ def test_an_isolated_node_remembers_its_predecessors_and_fingers(world, at):
     node = world.ideal(10, 20, 30)[0]
     isolate(node.node)
     assert set(idents(node.node.contacts)) == {20, 30}
+
+
+@pytest.mark.parametrize("reason", [ErrorReason.RING, ErrorReason.VERSION, ErrorReason.IDENT, ErrorReason.NOT_JOINED])
+def test_a_successor_whose_address_another_program_took_is_passed_over(world, at, reason):
+    ring = world.ideal(10, 20, 30)
+    world.script(20, RemoteError(reason, "not the one you knew"))
+    stabilize(ring[0], ring[0].node)
+    assert ring[0].node.ring.first_successor == at(30)
+
+
+def test_a_candidate_that_merely_refuses_does_not_keep_us_from_notifying_our_successor(world, at):
+    ring = world.ideal(10, 30)
+    world.script(20, RemoteError(ErrorReason.OVERLOAD, "busy", retriable=True))
+    ring[1].node.set_ring(ring[1].node.ring.with_predecessors(at(20), at(10)))
+    stabilize(ring[0], ring[0].node)
+    assert ring[0].node.ring.first_successor == at(30)
+    assert world.asked(P2pNotify) == [30]

@@ -3,7 +3,7 @@
 import pytest
 
 from gdht.core.ident import ident_bytes
-from gdht.core.messages import ErrorReason, P2pError, P2pGetArc, P2pOffer, P2pTransfer
+from gdht.core.messages import ErrorReason, P2pError, P2pGetArc, P2pOffer, P2pReplyArc, P2pTransfer
 from gdht.node.handlers import handle
 from gdht.node.membership import join
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
@@ -324,3 +324,15 @@ def test_counting_reads_a_store_of_any_size_in_slices(ring, monkeypatch):
     for number in range(1, 8):
         ring[3].node.store.put(ring[3].keep(number)._replace(key=ident_bytes(number << 248)))
     assert count_keys(ring[3], ring[3].node) == 14
+
+
+def test_a_peer_that_repeats_itself_does_not_hold_a_newcomer_for_ever(world, at):
+    """It says that there is more, and sends the same again."""
+    world.ideal(10, 40)
+    newcomer = world.add(20)
+    join(newcomer, newcomer.node, at(40))
+    copy = world.copy(15)
+    world.script(40, lambda request: P2pReplyArc(True, True, (copy,)))
+    pull_share(newcomer, newcomer.node)
+    assert len(world.asked(P2pGetArc)) == 2
+    assert not newcomer.node.receiving

@@ -9,13 +9,24 @@ from gdht.core.messages import (
     P2pError,
     P2pFailure,
     P2pGet,
+    P2pGetSuccessor,
     P2pPut,
     P2pReplySuccessor,
     P2pSuccess,
 )
-from gdht.core.records import STAMP_MAX, Version
+from gdht.core.records import CLOCK_AHEAD_S_MAX, STAMP_MAX, Version
 from gdht.node.membership import check_predecessor, found_ring
-from gdht.node.replication import ATTEMPTS_MAX, RETRY_S, GetOutcome, PutOutcome, get, put, try_get, try_put
+from gdht.node.replication import (
+    ATTEMPTS_MAX,
+    BUDGET_CALLS,
+    RETRY_S,
+    GetOutcome,
+    PutOutcome,
+    get,
+    put,
+    try_get,
+    try_put,
+)
 from gdht.node.status import State
 
 SUCCESS_3 = PutOutcome("success", 3, 3)
@@ -200,7 +211,7 @@ def test_a_put_gives_up_after_so_many_attempts(world, ring, at):
     world.script(40, never_responsible)
     assert put_35(ring[0]).result != "success"
     assert world.asked(P2pPut).count(40) == ATTEMPTS_MAX
-    assert world.clock_s == pytest.approx(RETRY_S * sum(range(ATTEMPTS_MAX)))
+    assert world.clock_s == pytest.approx(RETRY_S * sum(range(ATTEMPTS_MAX - 1)))
 
 
 def test_a_put_that_was_overtaken_by_a_later_stamp_is_given_a_later_one_still(world, ring):
@@ -420,3 +431,43 @@ def test_whoever_leaves_takes_the_slow_path(ring, key):
     ring[3].node.state = State.LEAVING
     assert try_get(ring[3].node, key(35), ring[3].wall()) is None
     assert try_put(ring[3].node, key(35), b"value", 60, 1, ring[3].wall()) is None
+
+
+# Bounds and refusals --------------------------------------------------------------------------------------------------
+
+
+def test_an_old_value_does_not_come_back_when_a_newer_one_with_fewer_copies_expires(world, ring):
+    """The replicas of the old one hear of the new one too, and forget both with it."""
+    assert put_35(ring[0], b"old", ttl_s=3600, replication=3).result == "success"
+    assert put_35(ring[0], b"new", ttl_s=1, replication=1).result == "success"
+    assert get_35(ring[0]).value == b"new"
+    world.clock_s += 1.5
+    assert get_35(ring[0]).result == "not_found"
+
+
+def test_a_put_that_the_owner_refuses_is_no_success(world, ring):
+    """A get asks the owner first: it would go on to read the value from before."""
+    assert put_35(ring[0], b"first").result == "success"
+    owner = ring[3].node
+    owner.store.size_bytes_max = owner.store.size_bytes
+    assert put_35(ring[0], b"second, and longer").result == "quorum"
+
+
+def test_no_request_takes_longer_than_its_budget(world, ring, at):
+    """A peer that names ever more owners that do not answer holds a client up for a bounded time."""
+    names = iter(range(41, 10**6))
+
+    def liar(request):
+        if isinstance(request, P2pGetSuccessor):
+            return P2pReplySuccessor(request.ident, True, tuple(at(next(names)) for _ in range(20)))
+        return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
+
+    world.script(40, liar)
+    get_35(ring[0])
+    config = ring[0].node.config
+    assert world.clock_s <= (BUDGET_CALLS + 3) * config.call_timeout
+
+
+def test_a_clock_that_is_set_back_does_not_lock_a_node_out(world, ring):
+    ring[0].node.stamp(ring[0].wall() + 2 * CLOCK_AHEAD_S_MAX)
+    assert put_35(ring[0]).result == "success"
