@@ -32,7 +32,7 @@ lint: $(INSTALLED_DEV) ## ruff: rules and format
 # mypy knows nothing of package_dir, so it is shown a tree in which admin/ stands where it is installed.
 types: $(INSTALLED_DEV) ## mypy, strict
 	@rm -rf build/typed && mkdir -p build/typed/gdht
-	@ln -s $(CURDIR)/gdht/* $(CURDIR)/admin build/typed/gdht/
+	@ln -s "$(CURDIR)"/gdht/* "$(CURDIR)/admin" build/typed/gdht/
 	MYPYPATH=build/typed $(BIN)/mypy -p gdht
 
 unit: $(INSTALLED_DEV) ## pytest: all tests and doctests (PYTEST_ARGS="-k name" for some)
@@ -45,7 +45,7 @@ format: $(INSTALLED_DEV) ## put the sources into shape
 bench: $(INSTALLED) ## gets and puts per second of rings on this machine, beside a plain echo
 	$(BIN)/python benchmarks/throughput.py
 
-constraints: ## pin the newest versions that fit setup.py; then run the tests
+constraints: ## pin the newest versions that fit setup.py; run `make test` afterwards
 	rm -rf build/constraints && mkdir -p build
 	$(NEW_VENV) build/constraints
 	build/constraints/bin/python -m pip --disable-pip-version-check --quiet install -e '.[dev]'

@@ -38,7 +38,7 @@ setup(
     package_dir={"gdht.admin": "admin"},
     package_data={
         "gdht": ["py.typed"],
-        "gdht.admin": ["templates/*.html", "templates/*.svg", "static/*.css", "static/*.js", "static/*.svg"],
+        "gdht.admin": ["templates/*.html", "static/*.css", "static/*.js", "static/*.svg"],
     },
     entry_points={"console_scripts": ["gdht = gdht.cli:main"]},
     install_requires=[

@@ -56,10 +56,10 @@ class Client:
     """
 
     def __init__(self, address: str, timeout_s: float = 5.0) -> None:
-        """Raises: ValueError when the address is not one or the timeout is not above 0."""
+        """Raises: ValueError when the address is not one, its port is 0, or the timeout is not above 0."""
         if timeout_s <= 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
-        self._address = parse_address(address)
+        self._address = parse_address(address, port_min=1)
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
@@ -100,7 +100,7 @@ class Client:
             self._send(message, deadline)
 
     def get(self, key: bytes) -> bytes | None:
-        """The value of a key; None when the node finds none.
+        """The value of a key; None: there is no such value, or the node could not find out.
 
         key: 32 bytes, see `hash_key`.
         Raises: ClientTimeout, ClientDisconnected, ClientError (the answer made no sense), ValueError.

@@ -41,9 +41,10 @@ class Address(NamedTuple):
             return False
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, port_min: int = 0) -> Address:
     """Read `host:port` or `[ipv6]:port`; one spelling for each address, so that equal ones compare equal.
 
+    port_min: 1 where the port is dialled. A scope (`%eth0`) is refused: it means nothing on another machine.
     Raises: ValueError, saying what is expected.
 
     >>> parse_address("[0:0::1]:6001")
@@ -53,11 +54,14 @@ def parse_address(text: str) -> Address:
     """
     match = re.fullmatch(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", text.strip())
     try:
-        if match is None or int(match[3]) > PORT_MAX:
+        if match is None or not port_min <= int(match[3]) <= PORT_MAX or "%" in text:
             raise ValueError(text)
         host = _parse_name(match[2]) if match[1] is None else str(ipaddress.IPv6Address(match[1]))
     except ValueError:
-        raise ValueError(f"expected host:port or [ipv6]:port with a port from 0 to {PORT_MAX}") from None
+        scope = ", without a %scope" if "%" in text else ""
+        raise ValueError(
+            f"expected host:port or [ipv6]:port with a port from {port_min} to {PORT_MAX}{scope}"
+        ) from None
     return Address(host, int(match[3]))
 
 
@@ -148,7 +152,11 @@ class DhtConfig:
         _matching("[ -~]{1,64}", "1 to 64 printable ASCII characters"),
         "The ring's name; nodes of different rings refuse each other. It is no secret.",
     )
-    data_dir: str = _option("", _path, "Where records are kept; empty: in memory only, lost when the node stops.")
+    data_dir: str = _option(
+        "",
+        _path,
+        "Not used yet: records live in memory, lost when the node stops. Later: where they are kept; empty: in memory.",
+    )
     replication: int = _option(
         3,
         _whole(1, 255),
@@ -191,13 +199,14 @@ class DhtConfig:
     max_connections: int = _option(
         1024,
         _whole(1, 1_000_000),
-        "Open connections per port; further ones are closed at once. Each may hold about 128 KiB.",
+        "Open connections per port; further ones are closed at once. An API connection takes about 12 KiB when idle, "
+        "and up to 8 MiB in the worst case: 128 requests of 64 KiB that wait for other nodes.",
     )
     max_store_bytes: int = _option(
         1 << 30,
         _whole(1, 1 << 62),
         "Bytes of records this node keeps (keys, values and overhead); writes beyond it are refused. About "
-        "records * replication * (value size + 200) / nodes, twice that for safety.",
+        "records * replication * (value size + 425) / nodes, twice that for safety.",
     )
 
     def validate(self) -> None:

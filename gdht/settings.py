@@ -20,6 +20,12 @@ ENVIRONMENT_PREFIX = "GDHT_"
 KUBERNETES_NAMES = re.compile(r"GDHT_(SERVICE_.*|PORT(_.*)?)")
 """What Kubernetes puts into every environment beside a service called gdht; no option begins so."""
 
+CLOSE_NAME = 0.6
+"""How alike (difflib's ratio) a variable must be to an option's for that one to be the one that was meant."""
+
+CLOSE_SECTION = 0.75
+"""The same for the names of sections, where most strangers are other modules'."""
+
 COMMENT = re.compile(r"(^|\s)[#;].*")
 HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*")
 ASSIGNMENT = re.compile(r"\s*([^=:\s][^=:]*?)\s*[=:]\s*(.*?)\s*")
@@ -53,7 +59,9 @@ def from_file(
     known = {**names, **older}
     found: dict[str, Setting] = {}
     try:
-        for section, key, text, line, _ in read_entries(_read(path), {section for section, _ in known}):
+        content = _read(path)
+        _refuse_misspelled_section(content, known)
+        for section, key, text, line, _ in read_entries(content, {section for section, _ in known}):
             if (section, key) not in known:
                 nearest = _nearest(key, [valid for home, valid in names if home == section])
                 raise ConfigError(f"{line}: {_label(section, key)}: no such key; the nearest is {nearest}")
@@ -76,8 +84,7 @@ def from_environ(environ: Mapping[str, str], names: Collection[str]) -> dict[str
         if not variable.startswith(ENVIRONMENT_PREFIX) or KUBERNETES_NAMES.fullmatch(variable):
             continue
         if variable not in variables:
-            nearest = _nearest(variable, variables)
-            raise ConfigError(f"environment: {variable}: no such option; the nearest is {nearest}")
+            raise ConfigError(f"environment: {variable}: no such option; {_meant_variable(variable, variables)}")
         found[variables[variable]] = Setting(text.strip(), f"environment: {variable}")
     return found
 
@@ -92,6 +99,13 @@ def from_overrides(overrides: Mapping[str, str | None], names: Collection[str]) 
         if text is not None:
             found[name] = Setting(text.strip(), f"option {_option(name)}")
     return found
+
+
+def _meant_variable(variable: str, variables: Collection[str]) -> str:
+    """The nearest one if it is near; what all begin with does not count. Else all of them."""
+    names = [valid.removeprefix(ENVIRONMENT_PREFIX) for valid in variables]
+    close = difflib.get_close_matches(variable.removeprefix(ENVIRONMENT_PREFIX), names, n=1, cutoff=CLOSE_NAME)
+    return f"the nearest is {ENVIRONMENT_PREFIX}{close[0]}" if close else f"there are {', '.join(variables)}"
 
 
 def _option(name: str) -> str:
@@ -130,6 +144,25 @@ def read_entries(text: str, sections: Collection[str]) -> Iterator[Entry]:
         if first != entry.line:
             raise ConfigError(f"{entry.line}: {_label(entry.section, entry.key)} is already set on line {first}")
         yield entry
+
+
+def _refuse_misspelled_section(text: str, known: Collection[tuple[str, str]]) -> None:
+    """Raises: ConfigError for a section named almost as one of ours that holds nothing but that one's keys."""
+    ours = {section for section, _ in known}
+    for number, line in enumerate(text.split("\n"), start=1):
+        header = HEADER.fullmatch(COMMENT.sub("", line))
+        name = header[1].strip().lower() if header else ""
+        close = [] if name in ours else difflib.get_close_matches(name, ours, n=1, cutoff=CLOSE_SECTION)
+        if close and (keys := _keys_of(text, name)) and all((close[0], key) in known for key in keys):
+            raise ConfigError(f"{number}: [{name}]: no such section; the nearest is [{close[0]}]")
+
+
+def _keys_of(text: str, section: str) -> set[str]:
+    """The keys of a section; none when it is not written in our dialect."""
+    try:
+        return {entry.key for entry in _joined(text, {section})}
+    except ConfigError:
+        return set()
 
 
 def _joined(text: str, sections: Collection[str]) -> Iterator[Entry]:

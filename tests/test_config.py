@@ -93,6 +93,18 @@ def test_what_is_no_address_is_refused(text):
         parse_address(text)
 
 
+@pytest.mark.parametrize("text", ["[fe80::1%lo]:6001", "[fe80::1%1]:6001", "[::1%eth0]:0"])
+def test_a_scope_is_refused_for_other_nodes_could_not_be_told_of_it(text):
+    with pytest.raises(ValueError, match="without a %scope"):
+        parse_address(text)
+
+
+def test_a_port_to_dial_is_not_0():
+    assert parse_address("a:1", port_min=1) == ("a", 1)
+    with pytest.raises(ValueError, match="port from 1 to 65535"):
+        parse_address("a:0", port_min=1)
+
+
 @pytest.mark.parametrize(
     ("host", "wildcard"), [("0.0.0.0", True), ("::", True), ("127.0.0.1", False), ("::1", False), ("localhost", False)]
 )
@@ -340,6 +352,30 @@ def test_the_older_name_with_another_value_is_a_contradiction(refusal):
 def test_an_unknown_variable_is_named_with_the_nearest(refusal):
     words = refusal("", {"GDHT_API_ADRESS": "a:1"})
     assert words == "environment: GDHT_API_ADRESS: no such option; the nearest is GDHT_API_ADDRESS"
+
+
+@pytest.mark.parametrize("variable", ["GDHT_NOPE", "GDHT_", "GDHT_CACHE_FOLDER"])
+def test_a_variable_like_no_other_is_answered_with_all_there_are(refusal, variable):
+    words = refusal("", {variable: "x"})
+    assert words.startswith(f"environment: {variable}: no such option; there are GDHT_")
+    assert all(f"GDHT_{name.upper()}" in words for name in OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[x]\n[admn]\ntoken = x", "2: [admn]: no such section; the nearest is [admin]"),
+        ("[Admins] ; ours\naddress =", "1: [admins]: no such section; the nearest is [admin]"),
+        ("[dht1]\nbootstrap = a:1,\n  b:1\nlisten_address = a:1", "1: [dht1]: no such section; the nearest is [dht]"),
+    ],
+)
+def test_a_section_that_is_ours_but_for_its_spelling_is_refused(refusal, text, words):
+    assert words in refusal(text)
+
+
+@pytest.mark.parametrize("text", ["[admn]\n", "[admn]\ntoken = x\nusers = y", "[admn]\ntoken", "[dhs]\nring = x"])
+def test_a_section_that_may_well_be_anothers_is_not_read(load, text):
+    assert load(text) == Config()
 
 
 def test_a_bad_variable_is_named(refusal):

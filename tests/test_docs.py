@@ -51,7 +51,8 @@ def simple_commands(line: str) -> Iterator[list[str]]:
 
 
 def gdht_arguments(words: list[str]) -> list[str] | None:
-    """What stands after `gdht` (with any path, or `python -m gdht`); None for other commands."""
+    """What stands after `gdht` (with any path, or `python -m gdht`, after `exec` or not); None for other commands."""
+    words = words[1:] if words[0] == "exec" else words
     if Path(words[0]).name == "gdht":
         return words[1:]
     if words[1:3] == ["-m", "gdht"]:
@@ -249,6 +250,12 @@ def test_the_procfile_runs_one_node_and_offers_two_more_with_ports_of_their_own(
     offered = [line for line in lines if re.match(r"# node\d+:", line)]
     addresses = re.findall(r"--(?!bootstrap)\S+ (127\.0\.0\.1:\d+)", " ".join(offered))
     assert (len(offered), len(addresses), len(set(addresses))) == (2, 6, 6)
+
+
+def test_the_procfile_lets_honcho_stop_the_nodes_themselves():
+    lines = re.findall(r"^(?:# )?node\d+: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
+    assert len(lines) == 3
+    assert all(line.startswith("exec ") for line in lines)  # else the signal goes to the shell in between
 
 
 def metric_names() -> set[str]:

@@ -5,6 +5,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,7 +14,9 @@ import pytest
 import gdht
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_SOURCES = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "artifacts", "gdht-data")
+NOT_SOURCES = shutil.ignore_patterns(
+    ".git", ".venv", ".hypothesis", ".*_cache", "build", "dist", "*.egg-info", "__pycache__", "artifacts", "gdht-data"
+)
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -28,7 +31,6 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel, built without network from the source archive, which is built from a copy of the checkout."""
     source = tmp_path_factory.mktemp("source") / "gdht"
     shutil.copytree(ROOT, source, ignore=NOT_SOURCES)
-    shutil.copy(ROOT / ".gitignore", source)
     run("-m", "build", "--no-isolation", "--outdir", source / "dist", ".", cwd=source)
     (built,) = (source / "dist").glob("*.whl")
     return built
@@ -38,6 +40,14 @@ def wheel(tmp_path_factory) -> Path:
 def contents(wheel) -> set[str]:
     with ZipFile(wheel) as archive:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_the_source_archive_holds_all_that_its_tests_need(wheel):
+    with tarfile.open(wheel.parent / f"gdht-{gdht.__version__}.tar.gz") as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {path for path in (ROOT / "tests").rglob("*") if path.suffix in {".py", ".hex", ".yml"}}
+    needed |= {ROOT / ".ci" / "run", *(ROOT / "conf").iterdir(), *ROOT.glob("docs/*.md")}
+    assert {str(path.relative_to(ROOT)) for path in needed} - names == set()
 
 
 def of(folder: str) -> set[str]:

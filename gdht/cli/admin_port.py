@@ -19,6 +19,7 @@ from urllib.request import (
 
 import click
 
+from gdht.cli.group import Number
 from gdht.config import parse_address
 from gdht.errors import GdhtError
 
@@ -113,11 +114,11 @@ def parse_admin(text: str) -> str:
     ('http://localhost:8001', 'http://[::1]:8001')
     """
     if "://" not in text:
-        return f"http://{parse_address(text)}"
+        return f"http://{parse_address(text, port_min=1)}"
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not printable(text) == text or " " in text:
+    is_url = parts.scheme in ("http", "https") and parts.hostname and printable(text) == text and " " not in text
+    if not is_url or parts.port == 0:  # reading the port raises when it is none
         raise ValueError("expected http://host:port or host:port")
-    assert parts.port is None or parts.port >= 0  # reading it checks it
     place = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{place}{parts.path.rstrip('/').removesuffix('/admin')}"
 
@@ -144,10 +145,11 @@ OPTIONS = (
     click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        type=Number(min=0, min_open=True),
         default=15.0,
         show_default=True,
-        help="Seconds to wait for the answer.",
+        help="How long to wait for the answer.",
     ),
     click.option("--json", "as_json", is_flag=True, help="The node's whole answer as JSON."),
 )

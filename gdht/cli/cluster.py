@@ -1,5 +1,6 @@
 """`gdht cluster`: a ring of real processes on this machine, watched in a live table."""
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +9,9 @@ from pathlib import Path
 import click
 
 from gdht.cli.admin_port import AdminError, AdminPort, Json
+from gdht.cli.group import WholeNumber
 from gdht.cli.logs import verbosity, wanted_verbosity
-from gdht.cli.processes import Child, held_signals, make_ports, next_stop, start, stop_all
+from gdht.cli.processes import Child, ended_well, held_signals, make_ports, next_stop, start, stop_all
 from gdht.cli.tables import short
 from gdht.cli.views import Row, View, make_view
 from gdht.config import PORT_MAX, load_config
@@ -69,16 +71,21 @@ class Watcher:
 
 
 @click.command(short_help="Run N nodes on this machine.")
-@click.argument("nodes", metavar="N", type=click.IntRange(1, NODES_MAX))
+@click.argument("nodes", metavar="N", type=WholeNumber(1, NODES_MAX))
 @click.option(
     "--base-port",
-    type=click.IntRange(1, PORT_MAX),
-    help="Node i, from 0, gets P2P port BASE + 10 i, API one above, admin two above; else a free block is taken.",
+    metavar="PORT",
+    type=WholeNumber(1, PORT_MAX),
+    help="Node i, from 0, gets P2P port PORT + 10 i, API one above, admin two above; else a free block is taken.",
 )
 @click.option("--ring", default="default", show_default=True, help="Name of the ring.")
-@click.option("--replication", type=click.IntRange(1, 255), help="Copies of each value; else the node's default.")
 @click.option(
-    "--log-dir", type=click.Path(file_okay=False, path_type=Path), help="Where logs go; else a new directory."
+    "--replication", metavar="N", type=WholeNumber(1, 255), help="Copies of each value; else the node's default."
+)
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where logs go and stay; else a new directory, removed after a clean stop unless a node died.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one line per second.")
 @verbosity
@@ -113,6 +120,11 @@ def cluster(
                 view.end("All nodes are down." if all_down else "Stopping all nodes; Ctrl-C once more: at once.")
         finally:
             clean = stop_all(children)
+    removed = log_dir is None and clean and all(map(ended_well, children))
+    if removed:
+        shutil.rmtree(logs, ignore_errors=True)
+    if not as_json:
+        click.echo("All nodes left; their logs are removed." if removed else f"Logs stay in {logs}.")
     ctx.exit(1 if all_down or not clean else 0)
 
 

@@ -47,6 +47,18 @@ class VerbGroup(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+class WholeNumber(click.IntRange):
+    """A whole number in a range, called so in help and errors."""
+
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A number in a range, called so in help and errors."""
+
+    name = "number"
+
+
 class Key(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """KEY: a text, hashed with SHA-256, or `hex:` and 64 hex digits; becomes 32 bytes."""
 
@@ -56,6 +68,8 @@ class Key(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 
         """The 32 bytes. Raises: click.BadParameter."""
         if isinstance(value, bytes):  # converted already
             return value
+        if not value:
+            self.fail("a key is a text that is not empty, or hex: and 64 hex digits", param, ctx)
         if not value.startswith("hex:"):
             return hash_key(value)
         digits = value.removeprefix("hex:")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gdht.cli.tables import counted
 from gdht.config import PORT_MAX, Address
 from gdht.errors import ListenError
 
@@ -82,7 +83,9 @@ def make_ports(count: int, base_port: int | None) -> list[Ports]:
 def _block(count: int, base: int) -> list[Ports]:
     last = base + (count - 1) * PORTS_PER_NODE + 2
     if last > PORT_MAX:
-        raise ValueError(f"{count} nodes from port {base} on need ports up to {last}; {PORT_MAX} is the last one")
+        raise ValueError(
+            f"the ports of {counted(count, 'node')} from {base} on go up to {last}; {PORT_MAX} is the last one"
+        )
     starts = range(base, base + count * PORTS_PER_NODE, PORTS_PER_NODE)
     return [Ports(*(Address(HOST, start + offset) for offset in range(3))) for start in starts]
 
@@ -164,6 +167,11 @@ def stop_all(children: Sequence[Child]) -> bool:
     for child in left:
         child.process.wait()
     return not left
+
+
+def ended_well(child: Child) -> bool:
+    """Whether it left when it was told to, and did not die; before it is ready, the signal itself ends it."""
+    return child.exit_code() in (0, -signal.SIGTERM)
 
 
 def _running(children: Sequence[Child]) -> list[Child]:

@@ -6,7 +6,7 @@ import click
 
 from gdht.cli.admin_port import AdminPort, Json, asks_admin, printable
 from gdht.cli.group import KEY
-from gdht.cli.tables import console, milliseconds, percent, print_json, print_table, short, span
+from gdht.cli.tables import UNKNOWN, console, counted, milliseconds, percent, print_json, print_table, short, span
 
 
 @click.command(short_help="Show one node.")
@@ -29,7 +29,7 @@ def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
     node, keys, store = answer["node"], answer["keys"], answer["store"]
     yield "node", node["id"]
     yield "state", node["state"]
-    yield "ring", f"{answer['ring']}, about {answer['estimated_nodes']:.0f} nodes"
+    yield "ring", f"{answer['ring']}, about {counted(answer['estimated_nodes'], 'node')}"
     yield "up", span(answer["uptime_seconds"])
     yield "p2p / api / admin", " / ".join((node["p2p_address"], node["api_address"], node["admin_address"]))
     yield "predecessor", _peer(answer["predecessor"])
@@ -48,7 +48,7 @@ def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
 
 
 def _peer(peer: Json | None) -> str:
-    return "unknown" if peer is None else f"{short(peer['id'])} at {peer['address']}"
+    return UNKNOWN if peer is None else f"{short(peer['id'])} at {peer['address']}"
 
 
 @click.command(short_help="List all nodes.")
@@ -137,7 +137,7 @@ def trace(ctx: click.Context, port: AdminPort, key: bytes, as_json: bool) -> Non
     with port.reading():
         rows = [_hop_row(number, hop) for number, hop in enumerate(answer["hops"], 1)]
         owner = answer["owner"] and _peer(answer["owner"])
-        hops = f"{answer['hops_total']} hops, {answer['dead_hops_total']} dead"
+        hops = f"{counted(answer['hops_total'], 'hop')}, {answer['dead_hops_total']} dead"
         verdict = f"{hops}, {milliseconds(answer['seconds_total'])}"
     if as_json:
         print_json(answer)

@@ -53,6 +53,16 @@ def short(ident: str | None) -> str:
     return UNKNOWN if ident is None else ident[:SHORT_DIGITS]
 
 
+def counted(number: float, noun: str) -> str:
+    """A number of things, rounded to a whole one.
+
+    >>> counted(1, "hop"), counted(2.6, "node"), counted(0, "hop")
+    ('1 hop', '3 nodes', '0 hops')
+    """
+    whole = round(number)
+    return f"{whole} {noun}" if whole == 1 else f"{whole} {noun}s"
+
+
 def milliseconds(seconds: float | None) -> str:
     """A duration.
 

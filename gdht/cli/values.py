@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from gdht.cli.group import KEY
+from gdht.cli.group import KEY, Number, WholeNumber
 from gdht.client import REPLICATION_MAX, TTL_MAX_S, Client
 from gdht.core.messages import VALUE_BYTES_MAX
 
@@ -22,10 +22,11 @@ api_option = click.option(
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    type=Number(min=0, min_open=True),
     default=5.0,
     show_default=True,
-    help="Seconds to wait for the answer.",
+    help="How long to wait for the answer.",
 )
 
 
@@ -34,9 +35,20 @@ timeout_option = click.option(
 @click.argument("value")
 @api_option
 @click.option(
-    "--ttl", "ttl_s", type=click.IntRange(0, TTL_MAX_S), default=0, help="Seconds to keep it; 0: node's default."
+    "--ttl",
+    "ttl_s",
+    metavar="SECONDS",
+    type=WholeNumber(0, TTL_MAX_S),
+    default=0,
+    help="How long to keep it; 0: node's default.",
 )
-@click.option("--replication", type=click.IntRange(0, REPLICATION_MAX), default=0, help="Copies; 0: node's default.")
+@click.option(
+    "--replication",
+    metavar="N",
+    type=WholeNumber(0, REPLICATION_MAX),
+    default=0,
+    help="Copies; 0: node's default.",
+)
 @timeout_option
 def put(key: bytes, value: str, api: str, ttl_s: int, replication: int, timeout_s: float) -> None:
     """Store VALUE under KEY and wait until it is stored; VALUE - reads standard input.
@@ -54,7 +66,9 @@ def put(key: bytes, value: str, api: str, ttl_s: int, replication: int, timeout_
 @api_option
 @timeout_option
 def get(key: bytes, api: str, timeout_s: float) -> None:
-    """Write the value of KEY to standard output, byte for byte; exit code 1 when there is none.
+    """Write the value of KEY to standard output; exit code 1 when the node finds none.
+
+    Byte for byte; only on a terminal a newline follows a value that does not end in one.
 
     \b
     gdht get motd
@@ -63,8 +77,10 @@ def get(key: bytes, api: str, timeout_s: float) -> None:
     with _client(api, timeout_s) as client:
         value = client.get(key)
     if value is None:
-        raise click.ClickException(f"{api} finds no value for hex:{key.hex()}")
+        raise click.ClickException(f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders")
     sys.stdout.buffer.write(value)
+    if sys.stdout.isatty() and not value.endswith(b"\n"):
+        sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gdht.cli.admin_port import printable
 from gdht.cli.processes import Child
-from gdht.cli.tables import UNKNOWN, console, make_table, milliseconds
+from gdht.cli.tables import UNKNOWN, console, counted, make_table, milliseconds
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,8 @@ class TableView:
 def _places(children: Sequence[Child]) -> str:
     api = " ".join(str(child.ports.api) for child in children)
     pages = " ".join(f"{child.ports.admin_url}/admin/" for child in children)
-    return f"{_nodes(len(children))}; API: {api}; pages: {pages}"
+    return f"{counted(len(children), 'node')}; API: {api}; pages: {pages}"
 
 
 def _logs_line(logs: Path) -> str:
     return f"Logs are in {logs}; Ctrl-C stops all."
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"

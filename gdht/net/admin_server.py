@@ -21,7 +21,6 @@ CONNECTIONS_MAX = 256
 """Connections served at a time; further ones wait in the backlog."""
 IDLE_S_MAX = 15.0
 """A connection that sends or takes nothing for so long is closed, so that idle ones do not keep the probes out."""
-LOGGED_CHARS_MAX = 120
 
 
 class AdminServer:
@@ -50,7 +49,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no types
         self.socket.settimeout(IDLE_S_MAX)
         super().handle()
 
-    def log_error(self, msg: str, *args: object) -> None:
+    def log_error(self, _message: str, *_values: object) -> None:
         """One short line about bad input; gevent's own would repeat all of it."""
-        text = ascii(msg % args if args else msg)[1 : LOGGED_CHARS_MAX + 1]
-        stranger_log.warning("plane=admin client=%s %s", Address(*self.client_address[:2]), text)
+        stranger_log.warning("plane=admin client=%s closed reason=not_http", Address(*self.client_address[:2]))
+
+    def _handle_client_error(self, error: Exception) -> tuple[str, bytes] | None:
+        """What a bad request is answered; nothing when its sender is gone or silent, which gevent takes for a bug."""
+        if isinstance(error, ConnectionError | TimeoutError):
+            return None
+        answer: tuple[str, bytes] = super()._handle_client_error(error)
+        return answer

@@ -11,13 +11,12 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-import gevent
 from gevent.event import Event
 
 from gdht.core.messages import DhtFailure, DhtGet, DhtPut, DhtSuccess
 from gdht.errors import RemoteProtocolError
 from gdht.net.logs import LineLimit
-from gdht.net.stream import Stream
+from gdht.net.stream import Stream, let_others_run
 from gdht.net.workers import Workers
 from gdht.node.replication import GetOutcome, PutOutcome
 from gdht.node.stats import Stats
@@ -109,7 +108,7 @@ class ApiConnection:
             if self._stream.unsent_bytes > UNSENT_BYTES_MAX or not self._has_room():
                 self._wait_for_room()
             elif position < len(messages):
-                gevent.sleep(0)  # a long batch lets others run in between
+                let_others_run()  # a long batch lets others run in between
 
     def _take_some(self, messages: list[Any], position: int) -> int:
         """Carry out those from `position` on, as far as is good in one go; where to go on. Switches: maybe."""

@@ -16,7 +16,7 @@ class ApiServer(Listener):
     """Serves clients. node: carries out their requests."""
 
     plane = "api"
-    read_bytes = 256 * 1024
+    read_bytes = 128 * 1024
     send_timeout_s = 60.0
 
     def __init__(self, sock: socket.socket, connections_max: int, stats: Stats, node: ApiNode) -> None:

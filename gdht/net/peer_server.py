@@ -1,17 +1,21 @@
 """The P2P port: other nodes' requests, answered by `node.handle` from local state."""
 
+import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from time import perf_counter
 
 import gevent
+from gevent import get_hub
 
 from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pHello, Reply, Request
 from gdht.core.peer import Peer
 from gdht.errors import RemoteProtocolError
 from gdht.net.hello import HELLO_ID, HELLO_TIMEOUT_S, refusal
 from gdht.net.listener import Listener
-from gdht.net.stream import Stream
+from gdht.net.pool import IDLE_S_MAX, READ_BYTES
+from gdht.net.stream import Stream, let_others_run
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
 
@@ -19,8 +23,10 @@ log = logging.getLogger(__name__)
 
 UNSENT_BYTES_MAX = 1024 * 1024
 """Nothing more is read from a peer that has so many bytes of answers to take."""
-CHUNK = 512
-"""Requests that are answered before others get to run."""
+TURN_S = 0.005
+"""How long requests are answered before others get to run."""
+QUIET_S_MAX = 2 * IDLE_S_MAX
+"""A connection that brought no request for so long is closed; an honest peer would have closed it long before."""
 GENTLE_CLOSE_S = 2.0
 
 Received = Sequence[tuple[int, object]]
@@ -34,7 +40,7 @@ class PeerServer(Listener):
     """Serves other nodes. hello: what this node says of itself; handle: what it answers."""
 
     plane = "p2p"
-    read_bytes = 256 * 1024
+    read_bytes = READ_BYTES
     send_timeout_s = 15.0
 
     def __init__(
@@ -86,35 +92,43 @@ class PeerServer(Listener):
         return None, []
 
     def _answer_all(self, stream: Stream, decoder: P2pDecoder, sender: Peer, messages: Received) -> None:
-        """Answer what came with HELLO, then read after read."""
-        while True:
+        """Answer what came with HELLO, then read after read, until nothing was asked for too long."""
+        quiet = OSError(errno.ETIMEDOUT, f"no request for {QUIET_S_MAX:g} s")
+        timer = get_hub().loop.timer(QUIET_S_MAX, QUIET_S_MAX)
+        timer.again(stream.abort, quiet, update=True)
+        try:
             self._answer(stream, sender, messages)
-            data = stream.read()
-            if not data:
-                if not stream.input_ended:
-                    decoder.eof()
-                stream.wait_unsent(0)
-                return
-            try:
+            while data := stream.read():
                 messages = decoder.feed(data)
-            except BrokenStream as error:
-                self._answer(stream, sender, error.before)
-                raise
+                if messages:  # bytes alone do not keep a connection
+                    timer.again(stream.abort, quiet, update=True)
+                    self._answer(stream, sender, messages)
+            if not stream.input_ended:
+                decoder.eof()
+            stream.wait_unsent(0)
+        except BrokenStream as error:
+            self._answer(stream, sender, error.before)
+            raise
+        finally:
+            timer.close()
 
     def _answer(self, stream: Stream, sender: Peer, messages: Received) -> None:
-        """Answer the requests of one read, in one send unless there are very many. Switches: maybe."""
+        """Answer the requests of one read, in one send unless they take long. Switches: maybe."""
+        started_s = perf_counter()
         frames: list[bytes] = []
         pending_bytes = 0
         for count, (request_id, message) in enumerate(messages, 1):
             frame = self._answer_one(sender, request_id, message)
             frames.append(frame)
             pending_bytes += len(frame)
-            if count == len(messages) or count % CHUNK == 0 or pending_bytes > UNSENT_BYTES_MAX:
+            late = perf_counter() - started_s > TURN_S
+            if count == len(messages) or late or pending_bytes > UNSENT_BYTES_MAX:
                 stream.write_now(b"".join(frames))
                 stream.wait_unsent(UNSENT_BYTES_MAX)
                 frames, pending_bytes = [], 0
                 if count < len(messages):
-                    gevent.sleep(0)  # a long batch lets others run in between
+                    let_others_run()  # a long batch lets others run in between
+                    started_s = perf_counter()
 
     def _answer_one(self, sender: Peer, request_id: int, message: object) -> bytes:
         """The frame that answers one request. Raises: RemoteProtocolError when it is none."""

@@ -22,7 +22,8 @@ IDLE_S_MAX = 300.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.1, 5.0
 BACKOFFS_MAX = 1024
 """Peers whose failures are remembered."""
-READ_BYTES = 256 * 1024
+READ_BYTES = 32 * 1024
+"""Of many short frames, what is read at once is decoded at once: a few milliseconds' work."""
 
 
 class Backoff:

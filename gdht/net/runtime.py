@@ -12,6 +12,7 @@ from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
 from gdht.net.calls import Batch
 from gdht.net.pool import Pool
+from gdht.net.stream import YIELD_S
 from gdht.node.runtime import Outcome, Signal, Task
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class GeventRuntime:
 
     def sleep(self, seconds: float) -> None:
         """Let others run for this long; 0 lets them run once. Switches: yes."""
-        gevent.sleep(seconds)
+        gevent.sleep(max(seconds, YIELD_S))
 
     def spawn(self, run: Callable[[], None], name: str) -> Task:
         """Run something beside us; should it raise, that is logged and counted, and it runs again. Switches: no."""

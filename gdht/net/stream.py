@@ -19,6 +19,9 @@ from gdht.node.stats import Stats
 READ, WRITE = 1, 2
 """The events of `loop.io`."""
 
+YIELD_S = 1e-6
+"""After `gevent.sleep(0)` up to 50 more callbacks run before sockets and timers get their turn; after this, none."""
+
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
@@ -29,6 +32,11 @@ def tune(sock: socket.socket) -> None:
     for option, seconds in _KEEPALIVE:
         if hasattr(socket, option):  # not every system has all of them
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+
+
+def let_others_run() -> None:
+    """Give way to whatever is ready: greenlets, sockets and timers. Switches: yes."""
+    gevent.sleep(YIELD_S)
 
 
 def read_buffer(size: int) -> memoryview:
@@ -213,9 +221,9 @@ class Stream:
         self._blocked = True
         if self._writable is None:
             self._writable = self._hub.loop.io(self._sock.fileno(), WRITE)
-            self._timer = self._hub.loop.timer(self._send_timeout_s)
+            self._timer = self._hub.loop.timer(self._send_timeout_s, self._send_timeout_s)
         self._writable.start(self._on_writable)
-        self._timer.start(self._on_send_timeout, update=True)
+        self._timer.again(self._on_send_timeout, update=True)
 
     def _unblock(self) -> None:
         if self._blocked:
@@ -230,8 +238,7 @@ class Stream:
             return
         self._rest = self._rest[sent:]
         if self._rest:
-            self._timer.stop()
-            self._timer.start(self._on_send_timeout, update=True)
+            self._timer.again(self._on_send_timeout, update=True)  # starting it anew would leave it what was left
         else:
             self._unblock()
             self.flush()

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes, in_open_closed, key_ident
-from gdht.core.messages import VALUE_BYTES_MAX, RecordCopy
+from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, RecordCopy
 from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_S_MAX, Record, is_ahead
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
 from gdht.node.storage import Store
 
 BATCH_BYTES_MAX = 512 * 1024
-BATCH_RECORDS_MAX = 1000
+BATCH_RECORDS_MAX = RECORDS_PER_MESSAGE_MAX
 """One batch of records in a transfer ends at whichever comes first."""
 
 SCAN_RECORDS = 500

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gdht.core.ident import in_open_closed, key_ident
 from gdht.core.messages import (
+    RECORDS_PER_MESSAGE_MAX,
     P2pGetArc,
     P2pOffer,
     P2pReplyArc,
@@ -31,7 +32,7 @@ from gdht.node.status import KeyCounts
 
 log = logging.getLogger(__name__)
 
-ROUND_RECORDS = 500
+ROUND_RECORDS = RECORDS_PER_MESSAGE_MAX
 """How many records are placed, offered and transferred before the next ones are looked at."""
 
 EXPIRE_RECORDS = 500

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from gdht.core.ident import IDENT_BYTES
-from gdht.core.messages import ErrorReason, FailureReason
+from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, ErrorReason, FailureReason
 
 TEXT_BYTES_MAX = 255
 """The longest ring name, state or address."""
@@ -86,6 +86,13 @@ def check_cursor(cursor: bytes) -> bytes:
     if len(cursor) not in (0, IDENT_BYTES):
         raise ValueError(f"a cursor of {len(cursor)} bytes")
     return cursor
+
+
+def check_count(count: int) -> int:
+    """How many records, entries or flags follow; known before any of them is looked at."""
+    if count > RECORDS_PER_MESSAGE_MAX:
+        raise ValueError(f"{count} records in one message; {RECORDS_PER_MESSAGE_MAX} are allowed")
+    return count
 
 
 def parse_flag(number: int) -> bool:

@@ -24,7 +24,7 @@ SIZE_BYTES = 4
 PROTOCOL_VERSION = 1
 """The version that this program speaks, in every P2P header and in HELLO."""
 
-FRAME_BYTES_MAX = 4 * 1024 * 1024
+FRAME_BYTES_MAX = 1024 * 1024
 """The longest P2P frame, header included."""
 
 HELLO_FRAME_BYTES_MAX = 4096

@@ -62,6 +62,16 @@ def _short() -> RemoteProtocolError:
     return RemoteProtocolError("size", "the body ends inside a field")
 
 
+def _encode_count(count: int) -> bytes:
+    return _U16.pack(fields.check_count(count))
+
+
+def _decode_count(buffer: bytes, start: int) -> tuple[int, int]:
+    """The count that begins at `start`, and where it ends."""
+    (count,) = _U16.unpack_from(buffer, start)
+    return fields.check_count(count), start + _U16.size
+
+
 def _finish(position: int, end: int) -> None:
     if position != end:
         raise RemoteProtocolError("trailing", f"{end - position} bytes after the last field")
@@ -244,12 +254,11 @@ def _decode_failure(buffer: bytes, start: int, end: int) -> m.P2pFailure:
 
 def _encode_offer(message: m.P2pOffer) -> bytes:
     entries = (_OFFERED.pack(_key(key), stamp, _ident(by)) for key, (stamp, by) in message.entries)
-    return _U16.pack(len(message.entries)) + b"".join(entries)
+    return _encode_count(len(message.entries)) + b"".join(entries)
 
 
 def _decode_offer(buffer: bytes, start: int, end: int) -> m.P2pOffer:
-    (count,) = _U16.unpack_from(buffer, start)
-    position = start + _U16.size
+    count, position = _decode_count(buffer, start)
     stop = position + count * _OFFERED.size
     if stop > end:
         raise _short()
@@ -259,12 +268,11 @@ def _decode_offer(buffer: bytes, start: int, end: int) -> m.P2pOffer:
 
 
 def _encode_flags(flags: tuple[bool, ...]) -> bytes:
-    return _U16.pack(len(flags)) + fields.build_flags(flags)
+    return _encode_count(len(flags)) + fields.build_flags(flags)
 
 
 def _decode_flags(buffer: bytes, start: int, end: int) -> tuple[bool, ...]:
-    (count,) = _U16.unpack_from(buffer, start)
-    position = start + _U16.size
+    count, position = _decode_count(buffer, start)
     if position + count > end:
         raise _short()
     flags = fields.parse_flags(buffer[position : position + count])
@@ -273,7 +281,7 @@ def _decode_flags(buffer: bytes, start: int, end: int) -> tuple[bool, ...]:
 
 
 def _encode_copies(records: tuple[m.RecordCopy, ...]) -> bytes:
-    parts = [_U16.pack(len(records))]
+    parts = [_encode_count(len(records))]
     for key, ttl_ms, replication, (stamp, coordinator), value in records:
         if len(value) > m.VALUE_BYTES_MAX:
             raise ValueError(f"a value of {len(value)} bytes")
@@ -283,8 +291,7 @@ def _encode_copies(records: tuple[m.RecordCopy, ...]) -> bytes:
 
 
 def _decode_copies(buffer: bytes, start: int, end: int) -> tuple[m.RecordCopy, ...]:
-    (count,) = _U16.unpack_from(buffer, start)
-    position = start + _U16.size
+    count, position = _decode_count(buffer, start)
     records = []
     for _ in range(count):
         value_at = position + _COPY.size

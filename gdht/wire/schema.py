@@ -86,7 +86,8 @@ def _same(value: Any) -> Any:
 Key = Bytes(IDENT_BYTES)
 Ident = BytesInteger(IDENT_BYTES)
 Flag = Converted(Int8ub, fields.parse_flag, bool)
-Flags = Converted(Prefixed(Int16ub, GreedyBytes), fields.parse_flags, fields.build_flags)
+Count = Converted(Int16ub, fields.check_count, fields.check_count)
+Flags = Converted(Prefixed(Count, GreedyBytes), fields.parse_flags, fields.build_flags)
 Text = Converted(Prefixed(Int8ub, GreedyBytes), fields.parse_text, fields.build_text)
 Detail = Converted(GreedyBytes, fields.parse_text, fields.build_detail)
 Address = Converted(Prefixed(Int8ub, GreedyBytes), fields.parse_address, fields.build_address)
@@ -106,7 +107,7 @@ Copy = _tuple(
     version=Stamped,
     value=_bounded(Prefixed(Int16ub, GreedyBytes), range(m.VALUE_BYTES_MAX + 1)),
 )
-Copies = Converted(PrefixedArray(Int16ub, Copy), tuple, _same)
+Copies = Converted(PrefixedArray(Count, Copy), tuple, _same)
 Cursor = Converted(GreedyBytes, fields.check_cursor, fields.check_cursor)
 
 
@@ -140,7 +141,7 @@ BODIES: dict[type, Construct] = {
     m.P2pReplyNeighbours: _body(m.P2pReplyNeighbours, predecessors=Peers, successors=Peers),
     m.P2pNotify: _body(m.P2pNotify),
     m.P2pLeave: _body(m.P2pLeave),
-    m.P2pOffer: _body(m.P2pOffer, entries=Converted(PrefixedArray(Int16ub, Offered), tuple, _same)),
+    m.P2pOffer: _body(m.P2pOffer, entries=Converted(PrefixedArray(Count, Offered), tuple, _same)),
     m.P2pReplyOffer: _body(m.P2pReplyOffer, wanted=Flags),
     m.P2pTransfer: _body(m.P2pTransfer, records=Copies),
     m.P2pReplyTransfer: _body(m.P2pReplyTransfer, held=Flags),

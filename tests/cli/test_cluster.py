@@ -63,7 +63,7 @@ def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
 
 def test_ports_beyond_the_last_one_are_refused() -> None:
     assert make_ports(1, 65533)[0].admin.port == 65535
-    with pytest.raises(ValueError, match="need ports up to 65543"):
+    with pytest.raises(ValueError, match="2 nodes from 65531 on go up to 65543"):
         make_ports(2, 65531)
 
 

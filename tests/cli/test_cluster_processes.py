@@ -121,3 +121,40 @@ def test_a_ctrl_c_while_nodes_are_starting_leaves_none_behind(cluster: Cluster) 
     cluster.end(signal.SIGINT)
     assert cluster.process.returncode == 0
     assert cluster.all_nodes_end()
+
+
+@pytest.fixture
+def own_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which clusters make their own log directories."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def one(own_logs: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A cluster of one node with logs of its own, its node active."""
+    line = [sys.executable, "-m", "gdht", "cluster", "1"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    try:
+        while "active" not in (shown := process.stdout.readline()):
+            assert shown, "the cluster has ended"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_logs_of_its_own_are_removed_after_a_clean_stop(own_logs: Path, one: "subprocess.Popen[str]") -> None:
+    assert list(own_logs.glob("gdht-cluster-*/node-1.log"))
+    one.send_signal(signal.SIGINT)
+    assert one.communicate(timeout=END_S_MAX)[0].endswith("All nodes left; their logs are removed.\n")
+    assert list(own_logs.iterdir()) == []
+
+
+def test_logs_stay_when_a_node_died(own_logs: Path, one: "subprocess.Popen[str]") -> None:
+    (log,) = own_logs.glob("gdht-cluster-*/node-1.log")
+    children = Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert one.communicate(timeout=END_S_MAX)[0].endswith(f"Logs stay in {log.parent}.\n")
+    assert log.exists()

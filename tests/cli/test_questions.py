@@ -1,6 +1,7 @@
 """`gdht status`, `ring`, `where` and `trace` against the real admin port, over a node made of plain values."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -146,7 +147,8 @@ def test_status_of_a_lone_new_node_needs_no_neighbours(ask, node) -> None:
     node[1].status = replace(status_of_me(), predecessors=(), successors=(), fingers=(), stats=Stats())
     result = ask("status")
     assert result.exit_code == 0
-    assert "unknown" in result.stdout
+    assert "unknown" not in result.stdout
+    assert re.search(r"^predecessor +- *$", result.stdout, re.MULTILINE)
 
 
 def test_ring_lists_every_node_and_why_one_is_silent(ask) -> None:
@@ -155,6 +157,13 @@ def test_ring_lists_every_node_and_why_one_is_silent(ask) -> None:
     assert ident_hex(ME.ident)[:12] in result.stdout
     assert "no answer: timed out" in result.stdout
     assert "25.0 %" in result.stdout
+
+
+def test_one_is_singular(ask, node) -> None:
+    node[1].status = replace(status_of_me(), estimated_nodes=1.2)
+    node[1].hops = node[1].hops[:1]
+    assert "about 1 node\n" in re.sub(" +\n", "\n", ask("status").stdout)
+    assert ": 1 hop, " in ask("trace", "motd").stdout
 
 
 def test_a_walk_that_does_not_close_is_shown_and_is_exit_code_1(ask, node) -> None:

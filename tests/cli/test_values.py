@@ -1,5 +1,9 @@
 """`gdht put` and `gdht get` against a small API port."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from gdht.client import hash_key
@@ -44,7 +48,38 @@ def test_an_empty_value_is_a_value(run, api_port) -> None:
 def test_a_value_that_is_not_there_is_exit_code_1_and_one_line(run, api_port) -> None:
     result = run("get", "nothing", "--api", api_port.address)
     assert (result.exit_code, result.stdout_bytes) == (1, b"")
-    assert result.stderr == f"Error: {api_port.address} finds no value for hex:{hash_key('nothing').hex()}\n"
+    key = f"hex:{hash_key('nothing').hex()}"
+    assert result.stderr == f"Error: {api_port.address} finds no value for {key}, or cannot reach its holders\n"
+
+
+@pytest.mark.parametrize(("value", "shown"), [("x", b"x\r\n"), ("x\n", b"x\r\n"), ("", b"\r\n")])
+def test_on_a_terminal_a_value_ends_its_line(run, api_port, value: str, shown: bytes) -> None:
+    run("put", "motd", value, "--api", api_port.address)
+    terminal, shell = os.openpty()
+    try:
+        line = [sys.executable, "-m", "gdht", "get", "motd", "--api", api_port.address]
+        subprocess.run(line, stdout=shell, timeout=20, check=True)
+        assert os.read(terminal, 100) == shown
+    finally:
+        os.close(terminal)
+        os.close(shell)
+
+
+@pytest.mark.parametrize("line", [("put", "", "x"), ("get", ""), ("where", ""), ("trace", "")])
+def test_an_empty_key_is_wrong_use(run, line: tuple[str, ...]) -> None:
+    result = run(*line)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "not empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--ttl", "x"), ("--ttl", "1.5"), ("--replication", "x"), ("--timeout", "x")]
+)
+def test_a_number_that_is_none_is_called_so(run, option: str, value: str) -> None:
+    result = run("put", "motd", "x", option, value)
+    assert result.exit_code == 2
+    assert f"{value!r} is not a valid" in result.stderr
+    assert result.stderr.endswith("number.\n")
 
 
 def test_a_put_that_fails_is_exit_code_1_and_one_line(run, api_port) -> None:

@@ -44,6 +44,9 @@ def taken() -> "socket.socket":
         (("serve", "--replication", "9"), 2, "max_replication"),
         (("serve", "--p2p-adress", "127.0.0.1:1"), 2, "--p2p-address"),
         (("serve", "--p2p-address", "0.0.0.0:6001"), 2, "advertise_address"),
+        (("get", "a", "--api", "127.0.0.1:0"), 2, "port from 1 to 65535"),
+        (("status", "--admin", "127.0.0.1:0"), 2, "port from 1 to 65535"),
+        (("status", "--admin", "http://127.0.0.1:0"), 2, "expected http://host:port"),
         (("cluster", "0"), 2, "0 is not in the range"),
     ],
 )

@@ -1,6 +1,7 @@
 """The P2P port, over real sockets: HELLO, answers, and what is refused."""
 
 import struct
+from time import perf_counter
 
 import gevent
 import pytest
@@ -186,6 +187,53 @@ def test_a_peer_that_does_not_read_is_dropped(serve_peers, greeted, node, stats,
         client.send(*[requests] * 10_000)
     tools.wait_for(lambda: stats.peer_connections["inbound"] == 0)
     assert stats.rpc_received_requests["p2p_get", "ok"] < 1000
+
+
+def test_a_connection_without_requests_is_closed_after_a_while(serve_peers, greeted, stats, monkeypatch, caplog):
+    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.2)
+    server = serve_peers()
+    (silent, _), (asking, decoder) = greeted(server), greeted(server)
+    reading = gevent.spawn(silent.read_all)
+    for number in range(1, 100):
+        asking.send(encode_p2p(P2pPing(), number))
+        assert read_answers(asking, decoder, 1) == [(number, P2pAck())]
+        gevent.sleep(0.01)
+        if number > 40 and reading.ready():
+            break
+    assert reading.get(block=False) == b""
+    assert stats.peer_connections["inbound"] == 1
+    assert not caplog.messages
+
+
+def test_bytes_that_make_no_request_do_not_keep_a_connection(serve_peers, greeted, monkeypatch):
+    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.1)
+    client, _decoder = greeted(serve_peers())
+
+    def trickle():
+        for byte in struct.pack(">IHBBI", 1000, 999, 1, 0, 4) + bytes(900):
+            client.send(bytes([byte]))
+            gevent.sleep(0.005)
+
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        trickle()
+
+
+def test_a_long_batch_is_answered_in_order_and_lets_others_run(serve_peers, greeted, node):
+    def slowly(_sender, _request):
+        started_s = perf_counter()
+        while perf_counter() - started_s < 0.002:
+            pass
+        return P2pAck()
+
+    node.answer = slowly
+    server = serve_peers()
+    (busy, decoder), (other, other_decoder) = greeted(server), greeted(server)
+    busy.send(*(encode_p2p(P2pPing(), number) for number in range(1, 201)))
+    gevent.sleep(0.005)
+    other.send(encode_p2p(P2pPing(), 1))
+    assert read_answers(other, other_decoder, 1) == [(1, P2pAck())]
+    assert len(node.requests) < 100
+    assert [number for number, _ack in read_answers(busy, decoder, 200)] == list(range(1, 201))
 
 
 def test_stopping_answers_what_was_received(serve_peers, greeted):

@@ -84,6 +84,18 @@ def test_clocks_and_chance_are_real(rt):
     assert isinstance(rt.rng, random.Random)
 
 
+def test_giving_way_again_and_again_keeps_no_timer_waiting(rt):
+    rang = []
+    gevent.spawn_later(0.001, rang.append, True)
+    rt.sleep(0)
+    for _ in range(5):
+        started_s = time.monotonic()
+        while time.monotonic() - started_s < 0.002:
+            pass
+        rt.sleep(0)
+    assert rang
+
+
 def test_no_calls_have_no_outcomes(rt):
     assert list(rt.calls([], 1.0)) == []
 

@@ -1,6 +1,8 @@
 """The store in memory against a plain dictionary, through any history of puts, removals, scans and expiry."""
 
 import inspect
+from math import ceil
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -10,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
-from gdht.store.memory import RECORD_OVERHEAD_BYTES, STALE_EXPIRIES_MAX, MemoryStore
+from gdht.store.memory import RECORD_OVERHEAD_BYTES, MemoryStore
 
 FIRST, LAST = bytes(32), b"\xff" * 32
 
@@ -54,7 +56,8 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
             assert error.value.reason == "full"
             return
         assert self.store.put(new) == new
-        self.model = grown
+        self.model.pop(new.key, None)
+        self.model[new.key] = new  # at its end: in the order of puts
 
     @rule(number=keys, now_s=clocks)
     def get(self, number, now_s):
@@ -71,12 +74,13 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
 
     @rule(now_s=clocks, limit=st.integers(0, 12))
     def expire(self, now_s, limit):
-        over = sorted((r.expires_at_s, r.key) for r in self.model.values() if r.expires_at_s <= now_s)[:limit]
+        over = [r for r in reversed(self.model.values()) if ceil(r.expires_at_s) <= now_s]
+        over = sorted(over, key=lambda r: ceil(r.expires_at_s))[:limit]
         assert self.store.expire(now_s, limit) == len(over)
-        for _, number in over:
-            del self.model[number]
+        for dropped in over:
+            del self.model[dropped.key]
 
-    @rule(after=st.one_of(st.just(b""), keys), last=keys, limit=st.integers(1, 12))
+    @rule(after=st.one_of(st.just(b""), keys), last=keys, limit=st.integers(0, 12))
     def scan(self, after, last, limit):
         expected = [self.model[number] for number in sorted(self.model) if after < number <= last]
         assert self.store.scan(after, last, limit) == expected[:limit]
@@ -137,13 +141,71 @@ def test_a_life_that_was_renewed_does_not_end_at_its_first_end():
     assert store.expire(20.0, 10) == 1
 
 
+def test_a_life_that_was_shortened_ends_at_its_new_end():
+    store = MemoryStore(10_000)
+    store.put(record(stamp=1, expires_at_s=20.0))
+    store.put(record(stamp=2, expires_at_s=10.0))
+    assert store.expire(10.0, 10) == 1
+    assert store.expire(20.0, 10) == 0
+
+
 def test_overwriting_one_key_for_ever_does_not_grow_the_store():
     store = MemoryStore(10_000)
-    for stamp in range(1, 10 * STALE_EXPIRIES_MAX):
+    for stamp in range(1, 10_000):
         store.put(record(stamp=stamp, expires_at_s=stamp))
     assert store.count == 1
-    assert len(store._expiries) <= STALE_EXPIRIES_MAX + 2
+    assert len(store._expiring) == len(store._seconds) == 1
     assert store.expire(1e9, 10) == 1
+    left_over = (store._expiring, store._seconds, store._buckets, store._indexes)
+    assert not any(left_over)
+
+
+def test_a_record_is_unreadable_at_once_and_swept_within_a_second_but_never_early():
+    store = MemoryStore(10_000)
+    store.put(record(1, expires_at_s=10.25))
+    store.put(record(2, expires_at_s=10.75))
+    store.put(record(3, expires_at_s=11.0))
+    store.put(record(4, expires_at_s=11.001))
+    assert store.get(key(1), 10.5) is None
+    assert store.get(key(2), 10.5) is not None
+    assert store.expire(10.999, 10) == 0
+    assert store.expire(11.0, 10) == 3
+    assert [r.key for r in store.scan(b"", LAST, 10)] == [key(4)]
+    assert store.expire(12.0, 10) == 1
+
+
+def test_expiry_keeps_to_its_limit_within_a_second_and_across_seconds():
+    store = MemoryStore(10_000)
+    for number in range(9):
+        store.put(record(number, expires_at_s=10.0 + number // 4))
+    assert [store.expire(100.0, limit) for limit in (0, 3, 3, 3, 3)] == [0, 3, 3, 3, 0]
+    assert (store.count, store.size_bytes) == (0, 0)
+
+
+def test_stores_with_one_history_sweep_the_same_records():
+    stores = [MemoryStore(100_000) for _ in range(2)]
+    for store in stores:
+        for number in Random(1).sample(range(1, 9), 8):
+            store.put(record(number, expires_at_s=10.0))
+        store.expire(10.0, 3)
+    assert stores[0].scan(b"", LAST, 10) == stores[1].scan(b"", LAST, 10)
+    assert stores[0].count == 5
+
+
+def test_keys_chosen_to_share_one_bucket_are_scanned_in_order_and_resumed():
+    store = MemoryStore(10_000_000)
+    chosen = [b"\xab\xc0" + number.to_bytes(30, "big") for number in range(5000)]
+    for number in Random(1).sample(chosen, len(chosen)):
+        store.put(Record(number, b"", Version(1, 7), 10.0, 3))
+    others = [record(0), record(9)]
+    for other in others:
+        store.put(other)
+    scanned: list[bytes] = []
+    while found := store.scan(scanned[-1] if scanned else b"", LAST, 500):
+        assert len(found) <= 500
+        scanned += [r.key for r in found]
+    assert scanned == [FIRST, *chosen, LAST]
+    assert [r.key for r in store.scan(chosen[9], chosen[12], 500)] == chosen[10:13]
 
 
 def test_both_ends_of_the_circle_can_be_scanned():

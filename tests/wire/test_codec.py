@@ -196,6 +196,29 @@ def test_both_forms_bound_the_values_inside(message_class: type, value_bytes: in
     assert (by_hand == "value") == (value_bytes > m.VALUE_BYTES_MAX)
 
 
+MANY = m.RECORDS_PER_MESSAGE_MAX
+EMPTY_COPY = m.RecordCopy(bytes(32), 1, 1, Version(1, 1), b"")
+COUNTED: dict[type, tuple[Any, Any]] = {
+    m.P2pOffer: (m.P2pOffer, (bytes(32), Version(1, 1))),
+    m.P2pReplyOffer: (m.P2pReplyOffer, True),
+    m.P2pTransfer: (m.P2pTransfer, EMPTY_COPY),
+    m.P2pReplyTransfer: (m.P2pReplyTransfer, True),
+    m.P2pReplyArc: (lambda records: m.P2pReplyArc(False, True, records), EMPTY_COPY),
+}
+
+
+@pytest.mark.parametrize("message_class", COUNTED, ids=lambda each: each.__name__)
+def test_both_forms_bound_how_many_one_message_holds(message_class: type) -> None:
+    make, item = COUNTED[message_class]
+    by_hand, declared = PACKED[message_class], interpreted(BODIES[message_class])
+    body = by_hand.encode(make((item,) * MANY))
+    assert outcome(by_hand.decode, body) == outcome(declared.decode, body) != "value"
+    head = 2 if message_class is m.P2pReplyArc else 0
+    one_more = body[:head] + struct.pack(">H", MANY + 1) + body[head + 2 :] + body[-79:]
+    assert outcome(by_hand.decode, one_more) == outcome(declared.decode, one_more) == "value"
+    assert written(by_hand, make((item,) * (MANY + 1))) is written(declared, make((item,) * (MANY + 1))) is None
+
+
 wild_ints = st.sampled_from([-1, 0, 1, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, 1 << 64, IDENTS - 1, IDENTS])
 wild_keys = st.sampled_from([b"", bytes(31), bytes(32), bytes(33)])
 wild_texts = st.text(max_size=300) | addresses | st.sampled_from(["", "é" * 128, "x" * 255, "x" * 256, "\ud800", "a:0"])
@@ -212,8 +235,8 @@ wild_lists = {
     m.P2pOffer: st.lists(st.tuples(wild_keys, wild_versions), max_size=3).map(tuple),
     m.P2pTransfer: st.lists(wild_copies, max_size=3).map(tuple),
     m.P2pReplyArc: st.lists(wild_copies, max_size=3).map(tuple),
-    m.P2pReplyOffer: flags | st.just((True,) * 65536),
-    m.P2pReplyTransfer: flags | st.just((True,) * 65535),
+    m.P2pReplyOffer: flags | st.just((True,) * (MANY + 1)),
+    m.P2pReplyTransfer: flags | st.just((True,) * MANY),
 }
 
 

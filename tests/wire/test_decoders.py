@@ -16,6 +16,7 @@ from gdht.core.messages import (
     P2pGet,
     P2pGetArc,
     P2pHello,
+    P2pOffer,
     P2pPing,
     P2pPut,
     P2pReplyStat,
@@ -109,6 +110,13 @@ def test_the_bound_may_be_assigned() -> None:
         decoder.feed(encode_p2p(P2pGet(KEY, True), 2))
 
 
+def test_a_full_batch_fits_into_a_frame() -> None:
+    """A batch ends at 500 records or with the value that fills half a mebibyte, whichever comes first."""
+    small = RecordCopy(KEY, 1, 1, NO_VERSION, bytes(512 * 1024 // 499))
+    batch = P2pTransfer((small,) * 499 + (small._replace(value=bytes(65495)),))
+    assert P2pDecoder(greeted=True).feed(encode_p2p(batch, 1)) == [(1, batch)]
+
+
 @pytest.mark.parametrize("type_number", [0, 650, 651, 659, 684, 65535])
 def test_an_unknown_type_is_passed_on_with_its_request_id(type_number: int) -> None:
     stream = frame(type_number, b"from the future") + encode_p2p(P2pPing(), 8)
@@ -161,7 +169,9 @@ WRONG = {
     "ring": P2pHello(1, 1, "x" * 256, Peer(1, "a:1")),
     "cursor": P2pGetArc(1, 2, b"short"),
     "digest": P2pReplyStat(KEY, False, 0, 0, NO_VERSION, 0, b""),
-    "frame": P2pTransfer((RecordCopy(KEY, 1, 1, NO_VERSION, bytes(65495)),) * 65),
+    "frame": P2pTransfer((RecordCopy(KEY, 1, 1, NO_VERSION, bytes(65495)),) * 17),
+    "entries": P2pOffer(((KEY, NO_VERSION),) * 501),
+    "records": P2pTransfer((RecordCopy(KEY, 1, 1, NO_VERSION, b""),) * 501),
     "class": Peer(1, "a:1"),
 }
 
