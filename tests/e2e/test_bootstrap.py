@@ -50,7 +50,7 @@ def test_a_node_whose_bootstrap_is_down_says_so_once_per_step_keeps_trying_and_j
 
     ready = ask_admin(admin, "/readyz?verbose")
     assert ready.status == 503
-    assert f"[-]joined failed: {local(founder_port)}: " in ready.text
+    assert f"[-]joined failed: joining: {local(founder_port)}: " in ready.text
     health = ask_admin(admin, "/health")
     assert (health.status, health.json["state"], health.json["status"]) == (503, "joining", "degraded")
 

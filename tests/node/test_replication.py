@@ -28,6 +28,7 @@ from gdht.node.replication import (
     try_put,
 )
 from gdht.node.status import State
+from gdht.store.memory import RECORD_OVERHEAD_BYTES
 
 SUCCESS_3 = PutOutcome("success", 3, 3)
 
@@ -156,7 +157,7 @@ def test_a_quorum_does_not_shrink_with_the_nodes_that_do_not_answer(world):
 
 
 def test_copies_that_were_refused_count_against_the_quorum(world):
-    ring = world.ideal(*range(10, 101, 10), max_store_bytes=1000)
+    ring = world.ideal(*range(10, 101, 10), max_store_bytes=3 * (RECORD_OVERHEAD_BYTES + 10))
     for number in range(3):
         ring[4].keep(number, bytes(10))
         ring[5].keep(number, bytes(10))
