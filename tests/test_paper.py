@@ -23,6 +23,7 @@ from gdht.core.messages import P2pAck, P2pGetNeighbours, P2pNotify, P2pPing, P2p
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import CallTimeout
+from gdht.node.journal import Cause
 from gdht.node.membership import rectify, stabilize
 from gdht.node.state import NodeState
 from gdht.node.status import State
@@ -369,7 +370,7 @@ def member(me: int, predecessor: int | None, *successors: int) -> Ring:
 
 
 def stabilized(script: Script, before: Ring) -> Ring:
-    script.node.set_ring(before)
+    script.node.set_ring(before, Cause.JOINED)
     stabilize(script, script.node)
     return script.node.ring
 
@@ -445,7 +446,7 @@ def test_the_successor_is_notified_after_every_stabilization():
 def test_a_closer_notifier_replaces_the_predecessor():
     """Zave, 4 (rectify), first case: no question is asked."""
     script = Script(30)
-    script.node.set_ring(member(30, 10, 40))
+    script.node.set_ring(member(30, 10, 40), Cause.JOINED)
     rectify(script, script.node, peer(20))
     assert script.node.ring.predecessor.ident == 20
     assert not script.seen
@@ -455,7 +456,7 @@ def test_rectify_pings_the_predecessor_before_it_takes_a_farther_notifier():
     """Zave, 4 (rectify), second case: only if the present predecessor is dead."""
     alive, dead = Script(30, member(20, 10, 30)), Script(30)
     for script in (alive, dead):
-        script.node.set_ring(member(30, 20, 40))
+        script.node.set_ring(member(30, 20, 40), Cause.JOINED)
         rectify(script, script.node, peer(10))
         assert script.asked(P2pPing) == [20]
     assert alive.node.ring.predecessor.ident == 20

@@ -13,6 +13,7 @@ from gdht.core.peer import Peer
 from gdht.core.successors import successor_list
 from gdht.errors import GdhtError, LookupFailed
 from gdht.node.ask import is_dead
+from gdht.node.journal import Cause
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 
@@ -133,7 +134,7 @@ def forget_finger(node: NodeState, peer: Peer) -> None:
     """Drop a dead peer from the fingers; the protocol's own pointers are the maintenance task's. Switches: no."""
     fingers = without_peer(node.ring.fingers, peer)
     if fingers is not node.ring.fingers:
-        node.set_ring(node.ring.with_fingers(fingers))
+        node.set_ring(node.ring.with_fingers(fingers), Cause.FINGER_LOST)
 
 
 def _count(rt: Runtime, node: NodeState, lookup: Lookup, purpose: str, result: str, started_s: float) -> None:

@@ -14,6 +14,7 @@ from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError, JoinFailed
 from gdht.node.ask import ask_each, is_dead
+from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
@@ -45,7 +46,7 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     node.receiving = True
     node.founder = False
     node.enter()
-    node.set_ring(ring)
+    node.set_ring(ring, Cause.JOINED)
     log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, ring.first_successor)
 
 
@@ -84,7 +85,7 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
         if neighbours is not None:
             _stabilize_with(rt, node, successor, neighbours)
             break
-        node.set_ring(node.ring.without(successor))
+        node.set_ring(node.ring.without(successor), Cause.SUCCESSOR_LOST)
         newcomer = None
         log.warning("successor lost peer=%s remaining=%d", successor, len(node.ring.successors))
     if had_successors and not node.ring.successors:
@@ -95,7 +96,7 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
 
 def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
     """Parts 1 and 2 of stabilize, for a first successor that lives; part 2 is repeated while it finds a closer one."""
-    node.set_ring(node.ring.with_successors(successor, *neighbours.successors))
+    node.set_ring(node.ring.with_successors(successor, *neighbours.successors), Cause.PULLED)
     for _ in range(CLOSER_MAX):
         candidate = neighbours.predecessors[0] if neighbours.predecessors else None
         if candidate is None or not in_open(candidate.ident, node.me.ident, successor.ident):
@@ -108,7 +109,7 @@ def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P
         if of_candidate is None:
             break
         successor, neighbours = candidate, of_candidate
-        node.set_ring(node.ring.with_successors(successor, *neighbours.successors))
+        node.set_ring(node.ring.with_successors(successor, *neighbours.successors), Cause.CLOSER_SUCCESSOR)
     notify(rt, node, node.ring.first_successor)
 
 
@@ -144,9 +145,9 @@ def rectify(rt: Runtime, node: NodeState, notifier: Peer) -> None:
     """
     present = node.ring.predecessor
     if present is None or in_open(notifier.ident, present.ident, node.me.ident):
-        node.set_ring(node.ring.with_predecessors(notifier, *node.ring.predecessors))
+        node.set_ring(node.ring.with_predecessors(notifier, *node.ring.predecessors), Cause.NOTIFIED)
     elif present != notifier and not _lives(rt, node, present):
-        node.set_ring(node.ring.with_predecessors(notifier))
+        node.set_ring(node.ring.with_predecessors(notifier), Cause.PREDECESSOR_LOST)
 
 
 def check_predecessor(rt: Runtime, node: NodeState) -> None:
@@ -157,9 +158,9 @@ def check_predecessor(rt: Runtime, node: NodeState) -> None:
     neighbours = _neighbours_of(rt, node, predecessor)
     if neighbours is None:
         log.warning("predecessor lost peer=%s", predecessor)
-        node.set_ring(node.ring.with_predecessors())
+        node.set_ring(node.ring.with_predecessors(), Cause.PREDECESSOR_LOST)
     else:
-        node.set_ring(node.ring.with_predecessors(predecessor, *neighbours.predecessors))
+        node.set_ring(node.ring.with_predecessors(predecessor, *neighbours.predecessors), Cause.PULLED_FROM_PREDECESSOR)
 
 
 def _lives(rt: Runtime, node: NodeState, peer: Peer) -> bool:
@@ -188,7 +189,7 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
     wrapped = distance(me, owner.ident) < distance(me, start)
     node.next_finger = IDENT_BITS if wrapped else index_after(me, owner)
     if not wrapped:
-        node.set_ring(node.ring.with_fingers(with_finger(node.ring.fingers, me, index, owner)))
+        node.set_ring(node.ring.with_fingers(with_finger(node.ring.fingers, me, index, owner)), Cause.FINGER_FIXED)
 
 
 # Leaving --------------------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
 
 def forget(node: NodeState, peer: Peer) -> None:
     """Take a node that said goodbye out of our pointers. Switches: no."""
-    node.set_ring(node.ring.without(peer))
+    node.set_ring(node.ring.without(peer), Cause.GOODBYE)
     if node.ring.alone and not node.founder:
         node.founder = True
         log.info("alone in the ring: the last other node left in good order")
@@ -214,5 +215,5 @@ def isolate(node: NodeState) -> None:
     known = (*node.ring.predecessors, *(finger.peer for finger in node.ring.fingers))
     node.contacts = tuple({peer.ident: peer for peer in known}.values())
     node.state = State.ISOLATED
-    node.set_ring(Ring(node.me, node.ring.length))
+    node.set_ring(Ring(node.me, node.ring.length), Cause.ISOLATED)
     log.error("isolated: every successor is gone; looking for the ring again")

@@ -15,14 +15,16 @@ from gdht.core.ring import Ring
 from gdht.errors import GdhtError
 from gdht.node import inspect, replication
 from gdht.node.bootstrap import enter_ring, look_for_others
+from gdht.node.check import check
 from gdht.node.handlers import handle
+from gdht.node.journal import Event
 from gdht.node.membership import check_predecessor, fix_fingers, forget, rectify, say_goodbye, stabilize
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
 from gdht.node.replication import GetOutcome, PutOutcome
 from gdht.node.runtime import Runtime, Task
 from gdht.node.state import NodeState
 from gdht.node.stats import Stats
-from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, State, Trace, Walk
+from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, RingCheck, State, Trace, Walk
 from gdht.node.storage import Store
 
 log = logging.getLogger(__name__)
@@ -124,6 +126,14 @@ class Node:
         """Every node's status, clockwise from this one. Switches: yes."""
         return inspect.walk(self._rt, self._node, nodes_max)
 
+    def check(self, nodes_max: int = 1024) -> RingCheck:
+        """What is wrong with the ring. Switches: yes."""
+        return check(self._rt, self._node, nodes_max)
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        """What happened to the pointers after event number `since`, oldest first. Switches: no."""
+        return self._node.journal.since(since)
+
     def where(self, key: bytes) -> KeyReport:
         """Who should hold a key and who does. Switches: yes."""
         return inspect.where(self._rt, self._node, key)
@@ -188,6 +198,10 @@ class Node:
             estimated_nodes=ring.estimated_nodes,
             live_checks=(),
             ready_checks=self._ready_checks(),
+            health_score=0,
+            lost=tuple(node.lost.values()),
+            second_ring=tuple(node.second_ring.values()),
+            consistent=node.consistent,
             stats=node.stats,
         )
 

@@ -8,6 +8,7 @@ from gdht.config import DhtConfig
 from gdht.core.peer import Peer
 from gdht.core.records import Version, is_ahead, next_stamp
 from gdht.core.ring import Ring
+from gdht.node.journal import Cause, Journal
 from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
 from gdht.node.status import KeyCounts, State
@@ -31,16 +32,21 @@ class NodeState:
         self.config = config
         self.store = store
         self.stats = Stats()
+        self.journal = Journal()
         self.api_address = ""
         self.admin_address = ""
 
-        self.state = State.STARTING
+        self._wall = rt.wall
+        self._state = State.STARTING
         self.ring = Ring(me, config.successor_list_length)
         self.founder = False
         self.join_error = ""
         self.stabilized_at_s: float | None = None
         self.next_finger = 0
         self.contacts: tuple[Peer, ...] = ()
+        self.lost: dict[int, Peer] = {}
+        self.second_ring: dict[int, Peer] = {}
+        self.consistent: bool | None = None
 
         self.notified: dict[int, Peer] = {}
         self.departed: dict[int, Peer] = {}
@@ -56,6 +62,17 @@ class NodeState:
         self.unplaced = 0
         self.keys = KeyCounts()
         self._last_stamp = 0
+
+    @property
+    def state(self) -> State:
+        """Where the node is in its life."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self.journal.state_changed(self._wall(), state.value)
 
     @property
     def is_member(self) -> bool:
@@ -86,9 +103,12 @@ class NodeState:
         self.joins += 1
         self.join_error = ""
 
-    def set_ring(self, ring: Ring) -> None:
-        """Assign new pointers, count what changed, and have the records follow. Switches: no."""
+    def set_ring(self, ring: Ring, cause: Cause) -> None:
+        """Assign new pointers, count and write down what changed, and have the records follow. Switches: no."""
+        if ring == self.ring:
+            return
         old, self.ring = self.ring, ring
+        self.journal.ring_changed(self._wall(), old, ring, cause)
         if old.first_successor != ring.first_successor:
             self.stats.ring_pointer_changes["successor"] += 1
         if old.predecessor != ring.predecessor:

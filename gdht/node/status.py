@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from gdht.core.invariant import Violation
 from gdht.core.messages import P2pReplyStat, P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.node.stats import Stats
@@ -59,6 +60,9 @@ class NodeStatus:
     """A snapshot of one node. Making one never calls a peer.
 
     owned_ratio: the share of the circle it owns, 0 to 1. estimated_nodes: ring size from the spacing of successors.
+    health_score: 0 when this node keeps up, more the slower it is itself; it stretches its failure timeouts. lost:
+    peers that stopped answering and are probed now and then. second_ring: members of what looks like another ring of
+    our name. consistent: whether the last look at the ring nearby found nothing wrong; None before the first.
     stats: live counters, to be read and not changed.
     """
 
@@ -79,6 +83,10 @@ class NodeStatus:
     estimated_nodes: float
     live_checks: tuple[Check, ...]  # event_loop, api_listener, p2p_listener
     ready_checks: tuple[Check, ...]  # joined, successor, stabilize, store_capacity, not_draining
+    health_score: int
+    lost: tuple[Peer, ...]
+    second_ring: tuple[Peer, ...]
+    consistent: bool | None
     stats: Stats
 
     @property
@@ -102,6 +110,24 @@ class Walk:
 
     nodes: tuple[WalkedNode, ...]
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RingCheck:
+    """What is wrong with the ring, as far as it could be walked. nodes: how many were met.
+
+    violations: the first violated invariant first. complete: the walk came back to where it began.
+    """
+
+    nodes: int
+    complete: bool
+    violations: tuple[Violation, ...]
+    seconds: float
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the whole ring was seen, and nothing wrong with it."""
+        return self.complete and not self.violations
 
 
 @dataclass(frozen=True, slots=True)

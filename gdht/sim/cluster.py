@@ -7,21 +7,20 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gdht.config import Address, DhtConfig
-from gdht.core.records import Version
-from gdht.errors import GdhtError
-from gdht.node.node import Node
-from gdht.node.replication import GetOutcome, PutOutcome
-from gdht.sim.checkers import (
-    InvariantViolated,
+from gdht.core.invariant import (
     Member,
     Violation,
     check_ideal,
-    check_replicas,
     check_safety,
     is_grown,
     may_fail,
     principal_violations,
 )
+from gdht.core.records import Version
+from gdht.errors import GdhtError
+from gdht.node.node import Node
+from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.sim.checkers import InvariantViolated, check_replicas
 from gdht.sim.endpoint import Endpoint
 from gdht.sim.host import Host, describe, view
 from gdht.sim.network import Network, NetworkOptions

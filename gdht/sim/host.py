@@ -2,10 +2,10 @@
 
 from gdht.config import Address, parse_address
 from gdht.core.ident import hash_ident
+from gdht.core.invariant import Member
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.node.node import Node
-from gdht.sim.checkers import Member
 from gdht.sim.scheduler import Process
 
 

@@ -100,6 +100,10 @@ class FakeRing:
             estimated_nodes=float(len(self.peers)),
             live_checks=tuple(Check(name, ok, f"{name} seen") for name, ok in self.live.items()),
             ready_checks=tuple(Check(name, ok, f"{name} seen") for name, ok in self.ready.items()),
+            health_score=0,
+            lost=(),
+            second_ring=(),
+            consistent=True,
             stats=self.stats,
         )
         return replace(made, **self.changes)

@@ -57,6 +57,10 @@ def status_of_me() -> NodeStatus:
         estimated_nodes=3.2,
         live_checks=(Check("event_loop", True, "turned 0.1 s ago"),),
         ready_checks=(Check("stabilize", False, "9.0 s ago"),),
+        health_score=0,
+        lost=(),
+        second_ring=(),
+        consistent=True,
         stats=stats,
     )
 

@@ -18,6 +18,7 @@ from gdht.core.records import COUNTER_BITS, Record, Version
 from gdht.core.ring import Ring
 from gdht.errors import CallTimeout, GdhtError, LocalProtocolError, PeerUnreachable, RemoteError
 from gdht.node.handlers import handle
+from gdht.node.journal import Cause
 from gdht.node.state import NodeState
 from gdht.node.status import State
 from gdht.sim.cluster import Cluster
@@ -155,7 +156,7 @@ class World:
             length = actor.node.config.successor_list_length
             ring = Ring(actor.me, length).with_successors(*onward).with_predecessors(*reversed(onward))
             actor.node.state = State.ACTIVE
-            actor.node.set_ring(ring)
+            actor.node.set_ring(ring, Cause.JOINED)
             actor.node.repair_wanted = PlainSignal()
         return [self.actors[ident] for ident in order]
 

@@ -4,6 +4,7 @@ import pytest
 
 from gdht.core.messages import P2pStat
 from gdht.node.inspect import trace, walk, where
+from gdht.node.journal import Cause
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_node_outside_the_ring_has_not(world):
 
 
 def test_a_walk_that_runs_in_a_circle_beside_us_ends(world, ring, at):
-    world.actors[60].node.set_ring(world.actors[60].node.ring.with_successors(at(40)))
+    world.actors[60].node.set_ring(world.actors[60].node.ring.with_successors(at(40)), Cause.JOINED)
     result = walk(ring[2], ring[2].node, 1024)
     assert walked(result) == [30, 40, 50, 60]
     assert not result.complete
@@ -124,7 +125,7 @@ def test_a_trace_tells_every_hop_and_ends_with_the_word_of_the_owner(ring):
 
 
 def test_an_owner_that_does_not_agree_is_found_out(ring, at):
-    ring[6].node.set_ring(ring[6].node.ring.with_predecessors(at(67), at(60)))
+    ring[6].node.set_ring(ring[6].node.ring.with_predecessors(at(67), at(60)), Cause.JOINED)
     result = trace(ring[0], ring[0].node, 65)
     assert result.owner.ident == 70
     assert result.hops[-1].error == "says that it is not the owner"

@@ -4,6 +4,7 @@ import pytest
 
 from gdht.core.messages import ErrorReason, P2pError, P2pGetSuccessor, P2pReplySuccessor
 from gdht.errors import LookupFailed
+from gdht.node.journal import Cause
 from gdht.node.lookup import BUDGET_CALLS, HOPS_MAX, find_successor, trail_of
 
 IDENTS = list(range(100, 3300, 100))
@@ -98,7 +99,7 @@ def test_a_lookup_has_a_budget_of_time(world, ring, at):
 def test_a_lookup_has_a_budget_of_hops(world, at):
     """Everybody names one who is a single step closer."""
     (lone,) = world.ideal(1)
-    lone.node.set_ring(lone.node.ring.with_successors(at(2)))
+    lone.node.set_ring(lone.node.ring.with_successors(at(2)), Cause.JOINED)
     for ident in range(2, 500):
         world.script(ident, P2pReplySuccessor(1000, False, (at(ident + 1),)))
     with pytest.raises(LookupFailed) as error:

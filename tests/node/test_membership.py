@@ -19,6 +19,7 @@ from gdht.core.messages import (
     P2pReplySuccessor,
 )
 from gdht.errors import CallTimeout, JoinFailed, LookupFailed, PeerUnreachable, RemoteError, RemoteProtocolError
+from gdht.node.journal import Cause
 from gdht.node.membership import (
     check_predecessor,
     fix_fingers,
@@ -142,7 +143,7 @@ def test_a_join_that_was_overtaken_by_somebody_joining_us_changes_nothing(world,
     found_ring(lone.node)
 
     def somebody_joins(request):
-        lone.node.set_ring(lone.node.ring.with_predecessors(at(5)))
+        lone.node.set_ring(lone.node.ring.with_predecessors(at(5)), Cause.JOINED)
         return P2pReplySuccessor(25, True, (at(30),))
 
     world.script(20, somebody_joins)
@@ -326,7 +327,7 @@ def test_a_predecessor_that_merely_refuses_its_ping_lives(world, at):
 
 def test_any_notifier_is_welcome_where_no_predecessor_is_known(world, at):
     node = world.ideal(10, 20, 30)[2]
-    node.node.set_ring(node.node.ring.with_predecessors())
+    node.node.set_ring(node.node.ring.with_predecessors(), Cause.JOINED)
     rectify(node, node.node, at(10))
     assert pointers(node)[0] == 10
     assert not world.calls
@@ -434,7 +435,7 @@ def test_goodbye_goes_to_those_before_us_and_to_our_successor(world):
 
 def test_a_node_that_lost_every_successor_is_no_member_and_remembers_whom_to_ask(world):
     node = world.ideal(10, 20, 30, 40)[0]
-    node.node.set_ring(node.node.ring.with_predecessors(node.node.ring.predecessors[0]))
+    node.node.set_ring(node.node.ring.with_predecessors(node.node.ring.predecessors[0]), Cause.JOINED)
     world.kill(20, 30, 40)
     stabilize(node, node.node)
     assert node.node.state is State.ISOLATED
@@ -460,7 +461,7 @@ def test_a_successor_whose_address_another_program_took_is_passed_over(world, at
 def test_a_candidate_that_merely_refuses_does_not_keep_us_from_notifying_our_successor(world, at):
     ring = world.ideal(10, 30)
     world.script(20, RemoteError(ErrorReason.OVERLOAD, "busy", retriable=True))
-    ring[1].node.set_ring(ring[1].node.ring.with_predecessors(at(20), at(10)))
+    ring[1].node.set_ring(ring[1].node.ring.with_predecessors(at(20), at(10)), Cause.JOINED)
     stabilize(ring[0], ring[0].node)
     assert ring[0].node.ring.first_successor == at(30)
     assert world.asked(P2pNotify) == [30]

@@ -5,6 +5,7 @@ import pytest
 from gdht.core.ident import ident_bytes
 from gdht.core.messages import ErrorReason, P2pError, P2pGetArc, P2pOffer, P2pReplyArc, P2pTransfer
 from gdht.node.handlers import handle
+from gdht.node.journal import Cause
 from gdht.node.membership import join
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
 
@@ -223,7 +224,7 @@ def test_a_node_that_lost_its_predecessor_does_not_take_replicas_for_its_own(wor
     for actor in ring[3:6]:
         actor.keep(35)
     lost = ring[5]
-    lost.node.set_ring(lost.node.ring.with_predecessors())
+    lost.node.set_ring(lost.node.ring.with_predecessors(), Cause.JOINED)
     repair(lost, lost.node)
     assert holders(ring) == [40, 50, 60]
 

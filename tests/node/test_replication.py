@@ -15,6 +15,7 @@ from gdht.core.messages import (
     P2pSuccess,
 )
 from gdht.core.records import CLOCK_AHEAD_S_MAX, STAMP_MAX, Version
+from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring
 from gdht.node.replication import (
     ATTEMPTS_MAX,
@@ -45,8 +46,10 @@ def displaced(world, at):
     ring = world.ideal(*range(10, 101, 10), replication=1)
     newcomer = world.add(37, replication=1)
     newcomer.node.state = State.ACTIVE
-    newcomer.node.set_ring(newcomer.node.ring.with_successors(at(40), at(50)).with_predecessors(at(30), at(20)))
-    ring[3].node.set_ring(ring[3].node.ring.with_predecessors(at(37), at(30), at(20)))
+    newcomer.node.set_ring(
+        newcomer.node.ring.with_successors(at(40), at(50)).with_predecessors(at(30), at(20)), Cause.JOINED
+    )
+    ring[3].node.set_ring(ring[3].node.ring.with_predecessors(at(37), at(30), at(20)), Cause.JOINED)
     return ring
 
 
@@ -191,7 +194,7 @@ def test_a_put_that_reached_the_wrong_owner_finds_the_right_one(world, displaced
 
 def test_an_owner_that_leaves_is_passed_over(world, ring, at):
     ring[3].node.sealed = True
-    ring[4].node.set_ring(ring[4].node.ring.with_predecessors(at(30)))
+    ring[4].node.set_ring(ring[4].node.ring.with_predecessors(at(30)), Cause.JOINED)
     assert put_35(ring[0]).result == "success"
     assert holders(ring) == [50, 60, 70]
 
@@ -251,7 +254,7 @@ def test_a_put_that_reaches_too_few_nodes_is_no_success(world, at):
     ring = world.ideal(*range(10, 101, 10))
     coordinator = ring[0]  # knows 20, 30 and 40
     world.kill(30)
-    world.actors[40].node.set_ring(world.actors[40].node.ring.with_predecessors())
+    world.actors[40].node.set_ring(world.actors[40].node.ring.with_predecessors(), Cause.JOINED)
     outcome = put(coordinator, coordinator.node, (25).to_bytes(32, "big"), b"value", 60, 3)
     assert outcome.result != "success" or outcome.acknowledged >= 2
 
@@ -362,14 +365,14 @@ def test_a_lookup_that_never_succeeds_ends_in_an_error(world, ring):
 def test_a_coordinator_that_owns_the_key_never_calls_itself(world, at):
     """The world fails a call to oneself; here the owner lacks the record and does not know the whole ring."""
     ring = world.ideal(10, 20, 30)
-    ring[0].node.set_ring(ring[0].node.ring.with_predecessors())
+    ring[0].node.set_ring(ring[0].node.ring.with_predecessors(), Cause.JOINED)
     assert get(ring[0], ring[0].node, (5).to_bytes(32, "big")).value is None
 
 
 def test_a_coordinator_whose_newcomer_owns_the_key_never_calls_itself(world, at):
     """The founder knows the second node as its predecessor only, until its next stabilization."""
     lone = world.ideal(10)[0]
-    lone.node.set_ring(lone.node.ring.with_predecessors(at(20)))
+    lone.node.set_ring(lone.node.ring.with_predecessors(at(20)), Cause.JOINED)
     assert get(lone, lone.node, (15).to_bytes(32, "big")).value is None
 
 

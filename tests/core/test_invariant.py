@@ -2,8 +2,7 @@
 
 import pytest
 
-from gdht.sim.checkers import (
-    InvariantViolated,
+from gdht.core.invariant import (
     Member,
     Members,
     check_ideal,
@@ -195,5 +194,5 @@ def test_a_node_that_is_no_member_may_fail():
 
 
 def test_a_violation_names_invariant_nodes_and_detail():
-    error = InvariantViolated(live_successor_violations({1 << 255: Member(None, (5,))}))
-    assert str(error) == "live_successor [80000000]: all gone: 00000000"
+    (violation,) = live_successor_violations({1 << 255: Member(None, (5,))})
+    assert str(violation) == "live_successor [80000000]: all gone: 00000000"
