@@ -73,6 +73,8 @@ class Stats:
     lookup_dead_hops: int = 0
     # ring
     ring_pointer_changes: Counter[str] = field(default_factory=Counter)  # pointer
+    ring_merges: int = 0
+    suspicions: Counter[str] = field(default_factory=Counter)  # result: refuted, confirmed
     maintenance_runs: Counter[tuple[str, str]] = field(default_factory=Counter)  # task, result
     maintenance_last_success: dict[str, float] = field(default_factory=dict)  # task: seconds since the epoch
     # records
