@@ -377,7 +377,7 @@ def stabilized(script: Script, before: Ring) -> Ring:
 
 def test_a_joining_node_takes_the_whole_list_of_the_member_before_it():
     """Zave, 4 (join): the newcomer gets the successor list of the member m with between(m, newcomer, m's successor)."""
-    with Cluster(9) as cluster:
+    with Cluster(9, DhtConfig(successor_list_length=4)) as cluster:
         cluster.grow(6)
         cluster.wait_until_ideal(60.0)
         lists = {host.peer.ident: host.node.ring.successors for host in cluster.hosts}
@@ -458,7 +458,8 @@ def test_rectify_pings_the_predecessor_before_it_takes_a_farther_notifier():
     for script in (alive, dead):
         script.node.set_ring(member(30, 20, 40), Cause.JOINED)
         rectify(script, script.node, peer(10))
-        assert script.asked(P2pPing) == [20]
+    assert alive.asked(P2pPing) == [20]
+    assert dead.asked(P2pPing) == [20, 20]
     assert alive.node.ring.predecessor.ident == 20
     assert dead.node.ring.predecessor.ident == 10
 

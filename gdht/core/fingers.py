@@ -56,6 +56,11 @@ def with_finger(fingers: Fingers, me: int, index: int, peer: Peer) -> Fingers:
     return tuple(sorted(kept))
 
 
+def fingers_before(fingers: Fingers, index: int) -> Fingers:
+    """The table without finger `index` and those beyond it: no node lies there before the circle comes round."""
+    return tuple(finger for finger in fingers if finger.number < index)
+
+
 def without_peer(fingers: Fingers, peer: Peer) -> Fingers:
     """The table without a node that turned out dead; the same object when it was not in it."""
     if all(finger.peer.ident != peer.ident for finger in fingers):

@@ -11,8 +11,10 @@ from gdht.core.ident import IDENTS, distance, in_open, in_open_closed
 from gdht.core.peer import Peer
 from gdht.core.successors import covering, successor_list
 
-CLOSER_PEERS_MAX = 4
-"""How many peers a node names when it does not know the owner: the best, and some in case that one is dead."""
+CLOSER_PEERS_MAX = 16
+"""How many peers a node names when it does not know the owner: the best, and some in case that one is dead. When half
+of the ring fails at once, 4 were too few in 13 lookups of 100, 8 in 1 of 1,000, 16 in none.
+"""
 
 
 class Step(NamedTuple):
@@ -125,14 +127,17 @@ class Ring:
                 return Step(True, successor_list((ident - 1) % IDENTS, onward, self.length + 1))
         return None
 
-    def closest_preceding(self, ident: int) -> tuple[Peer, ...]:
-        """The known nodes strictly between us and `ident`, the closest to it first. (The 2003 paper's figure 5.)"""
+    def closest_preceding(self, ident: int, peers_max: int | None = CLOSER_PEERS_MAX) -> tuple[Peer, ...]:
+        """The known nodes strictly between us and `ident`, the closest to it first. (The 2003 paper's figure 5.)
+
+        peers_max: how many at most, None: all.
+        """
         me = self.me.ident
         known = {peer.ident: peer for peer in self.successors}
         known.update((finger.peer.ident, finger.peer) for finger in self.fingers)
         before = [peer for peer in known.values() if in_open(peer.ident, me, ident)]
         before.sort(key=lambda peer: distance(peer.ident, ident))
-        return tuple(before[:CLOSER_PEERS_MAX])
+        return tuple(before[:peers_max])
 
     @property
     def owned_ratio(self) -> float:

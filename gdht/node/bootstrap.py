@@ -1,14 +1,16 @@
 """Finding the ring: through the members that the configuration lists, and those we still remember.
 
 Tried again for as long as it takes. A node with an empty list starts a ring of its own; so does one that stands first
-in the list itself, when none of the others is a member.
+in the list itself, when none of the others is a member; and of nodes that are all isolated, the first.
 """
 
 import logging
 from dataclasses import dataclass, field
 
+from gdht.core.messages import P2pGetStatus, P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError, LookupFailed
+from gdht.node.ask import ask_each
 from gdht.node.lookup import trail_of
 from gdht.node.membership import found_ring, join, refuse_twin
 from gdht.node.runtime import Runtime
@@ -22,20 +24,46 @@ RETRY_S_MAX = 5.0
 """The pause between two rounds through the list doubles from the one to the other."""
 
 
+REFOUND_INTERVALS = 10
+"""How long a node looks for a member before it asks whether all others are isolated too, in stabilize intervals."""
+
+
 def enter_ring(rt: Runtime, node: NodeState) -> None:
     """Become a member, however long it takes. Switches: yes."""
     if node.state is State.STARTING:
         node.state = State.JOINING
-    pause_s = RETRY_S_MIN
+    pause_s, since_s = RETRY_S_MIN, rt.now()
     while True:
         try_to_enter(rt, node)
+        if not node.is_member and rt.now() - since_s >= REFOUND_INTERVALS * node.config.stabilize_interval:
+            refound(rt, node)
         if node.is_member:
             break
         log.warning("not in the ring yet: %s; trying again in %.1f s", node.join_error, pause_s)
         rt.sleep(pause_s * rt.rng.uniform(0.8, 1.2))
         pause_s = min(2 * pause_s, RETRY_S_MAX)
-    if not node.founder:
-        node.contacts = ()
+    for peer in node.contacts if node.founder else ():
+        node.lost.add(peer, rt.now())
+    node.contacts = ()
+
+
+def refound(rt: Runtime, node: NodeState) -> None:
+    """Start the ring again when all that is left of it is isolated, and we are the first among those. Switches: yes.
+
+    Others must answer that they are isolated too: a node that hears from nobody may be cut off from a ring that is
+    well, and must not serve beside it. Should two nodes start one each, those merge.
+    """
+    if node.state is not State.ISOLATED:
+        return
+    others = [peer for peer in node.contacts if peer.ident != node.me.ident]
+    states: dict[Peer, str] = {}
+    for peer, outcome in ask_each(rt, node, [(peer, P2pGetStatus()) for peer in others]):
+        if isinstance(outcome, P2pReplyStatus):
+            states[peer] = outcome.state
+    isolated = [peer for peer, state in states.items() if state == State.ISOLATED.value]
+    if isolated and len(isolated) == len(states) and node.me.ident < min(peer.ident for peer in isolated):
+        log.warning("all that answer are isolated (%d): starting the ring again", len(isolated))
+        found_ring(node)
 
 
 @dataclass
@@ -71,21 +99,6 @@ def try_to_enter(rt: Runtime, node: NodeState) -> None:
     node.join_error = "; ".join(attempt.errors)
     if listed_first and not attempt.met_member:
         found_ring(node)
-
-
-def look_for_others(rt: Runtime, node: NodeState) -> None:
-    """While we are the only member: join the ring of one that is on our list, or that we lost, if it has one.
-
-    One at a time, by chance: the dead among them must not keep us from our own maintenance. Switches: yes.
-    """
-    listed = [str(address) for address in node.config.bootstrap if str(address) not in _own_addresses(node)]
-    addresses = [*listed, *(peer.address for peer in node.contacts)]
-    if not addresses:
-        return
-    attempt = Attempt()
-    contact = _identify(rt, node, rt.rng.choice(addresses), attempt)
-    if contact is not None and contact.ident != node.me.ident and _join_through(rt, node, contact, attempt):
-        node.contacts = ()
 
 
 def _own_addresses(node: NodeState) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """The answers to other nodes' requests: from local state, at once, never calling out.
 
-A handler may schedule work for a task (`node.notified`, `node.departed`) but never switches. While a maintenance step
-waits for an answer, handlers answer with the pointers from before it.
+A handler may schedule work for a task (`node.notified`, `node.stabilize_now`) but never switches. While a maintenance
+step waits for an answer, handlers answer with the pointers from before it.
 """
 
 from collections.abc import Callable
@@ -52,6 +52,7 @@ NOTIFIED_MAX = 64
 def handle(node: NodeState, sender: Peer, request: Request, wall_s: float) -> Reply:
     """Answer one request. wall_s: seconds since the epoch. Switches: no."""
     if not node.is_member and not isinstance(request, OPEN_TO_STRANGERS):
+        node.hear_of(sender)
         return P2pError(ErrorReason.NOT_JOINED, f"this node is {node.state.value}")
     handler = HANDLERS.get(type(request))
     if handler is None:
@@ -77,6 +78,7 @@ def handle_get_neighbours(node: NodeState, _sender: Peer, _request: P2pGetNeighb
 
 def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _wall_s: float) -> Reply:
     if len(node.notified) < NOTIFIED_MAX and sender != node.ring.predecessor and sender.ident != node.me.ident:
+        node.left.pop(sender, None)
         node.notified[sender.ident] = sender
         node.wake.set()
     return P2pAck()
@@ -84,9 +86,8 @@ def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _wall_s: f
 
 def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _wall_s: float) -> Reply:
     node.notified.pop(sender.ident, None)
-    known = sender in node.ring.predecessors or sender in node.ring.successors
-    if known and len(node.departed) < NOTIFIED_MAX:
-        node.departed[sender.ident] = sender
+    if node.forget(sender):
+        node.stabilize_now = True
         node.wake.set()
     return P2pAck()
 

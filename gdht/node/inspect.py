@@ -1,53 +1,48 @@
 """Questions about the ring that take calls to other nodes: a walk round it, who holds a key, how a lookup goes."""
 
+from collections.abc import Mapping
+
 from gdht.core.ident import key_ident
 from gdht.core.lookup import Hop
 from gdht.core.messages import (
-    P2pGetStatus,
     P2pGetSuccessor,
     P2pReplyStat,
-    P2pReplyStatus,
     P2pReplySuccessor,
     P2pStat,
 )
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError, LookupFailed
 from gdht.node.ask import ask, ask_each, is_dead
-from gdht.node.handlers import own_status
+from gdht.node.crawl import CRAWL_S_MAX, crawl, is_alone
 from gdht.node.lookup import find_successor, trail_of
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import Holder, KeyReport, Trace, TraceHop, Walk, WalkedNode
 
-WALK_S_MAX = 5.0
-"""A walk that takes longer is given up and reported as far as it came."""
-
 
 def walk(rt: Runtime, node: NodeState, nodes_max: int) -> Walk:
-    """Go round the ring along first successors, past dead ones, and gather every node's status. Switches: yes."""
-    deadline_s = rt.now() + WALK_S_MAX
-    met = [WalkedNode(node.me, own_status(node))]
-    seen = {node.me.ident}
-    ahead = list(node.ring.successors)
-    while ahead and len(met) < nodes_max and rt.now() < deadline_s:
+    """Go round the ring along first successors, past dead ones, with every node's status. Switches: yes."""
+    found = crawl(rt, node, nodes_max, rt.now() + CRAWL_S_MAX)
+    return walk_through(node.me.ident, found.told, nodes_max)
+
+
+def walk_through(start: int, told: Mapping[int, WalkedNode], nodes_max: int) -> Walk:
+    """The way round the ring from a node through what all told, by identifier; it ends where nothing is known."""
+    met = [told[start]]
+    own = met[0].status
+    assert own is not None
+    seen = {start}
+    ahead = list(own.successors)
+    while ahead and len(met) < nodes_max:
         peer = ahead.pop(0)
-        if peer.ident in seen:
-            return Walk(tuple(met), peer.ident == node.me.ident)
+        if peer.ident in seen or peer.ident not in told:
+            return Walk(tuple(met), peer.ident == start)
         seen.add(peer.ident)
-        met.append(_visit(rt, node, peer))
+        met.append(told[peer.ident])
         status = met[-1].status
-        if status is not None:
+        if status is not None and status.successors:  # who is in no ring, or in one of its own, is passed by
             ahead = list(status.successors)
-    return Walk(tuple(met), node.ring.alone and node.is_member)
-
-
-def _visit(rt: Runtime, node: NodeState, peer: Peer) -> WalkedNode:
-    try:
-        status = ask(rt, node, peer, P2pGetStatus())
-    except GdhtError as error:
-        return WalkedNode(peer, None, str(error))
-    assert isinstance(status, P2pReplyStatus)
-    return WalkedNode(peer, status)
+    return Walk(tuple(met), is_alone(own))
 
 
 def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:

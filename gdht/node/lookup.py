@@ -20,8 +20,8 @@ from gdht.node.state import NodeState
 HOPS_MAX = 64
 """How many nodes one lookup may ask, dead ones included; an ideal ring of 2^20 nodes needs about 10."""
 
-BUDGET_CALLS = 5
-"""How long one lookup may take, in units of `call_timeout`."""
+BUDGET_CALLS = 16
+"""How long one lookup may take, in units of `call_timeout`: after half of a ring died at once, it may meet 11 dead."""
 
 
 def find_successor(
@@ -33,22 +33,29 @@ def find_successor(
     strict: bool = False,
     replicas: int = 1,
     via: tuple[Peer, ...] = (),
+    elsewhere: bool = False,
     dead: set[int] | None = None,
     deadline_s: float = math.inf,
 ) -> Found:
     """Find the owner of an identifier and the nodes that follow it. Switches: yes.
 
     purpose: the label it is counted under. strict: the answer must come from the owner's predecessor. replicas: how
-    many nodes the answer should name, the owner included; it may be fewer. via: peers to ask first. dead: identifiers
-    of peers known to be dead; those that turn out so are added. deadline_s: when to give up, by `rt.now()`, should that
-    be sooner than the lookup's own budget.
+    many nodes the answer should name, the owner included; it may be fewer. via: peers to ask first. elsewhere: ask only
+    these and whom they name, nobody that we know ourselves. dead: identifiers of peers known to be dead; those that
+    turn out so are added. deadline_s: when to give up, by `rt.now()`, should that be sooner than the lookup's own
+    budget.
     Raises: LookupFailed; try again later.
     """
     lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead)
     started_s = rt.now()
     deadline_s = min(deadline_s, started_s + BUDGET_CALLS * node.config.call_timeout)
     try:
-        found = _walk(rt, node, lookup, strict, via, deadline_s)
+        found = None if elsewhere or via else _known_here(node, lookup, strict)
+        if found is None:
+            if node.is_member and not elsewhere:
+                lookup.hear(node.ring.closest_preceding(ident, None))
+            lookup.ask_first(tuple(peer for peer in via if peer.ident != node.me.ident))
+            found = _ask_until_found(rt, node, lookup, strict, deadline_s)
         if len(found.peers) < replicas and not (found.responder == node.me and node.ring.spans):
             found = _name_replicas(rt, node, lookup, found, deadline_s)
     except LookupFailed as error:
@@ -59,19 +66,13 @@ def find_successor(
     return found
 
 
-def _walk(
-    rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, via: tuple[Peer, ...], deadline_s: float
-) -> Found:
-    via = tuple(peer for peer in via if peer.ident != node.me.ident)
-    if node.is_member:
-        if not via:
-            step = node.ring.find_successor_step(lookup.ident, strict)
-            living = lookup.living(step.peers)
-            if step.final and living:
-                return Found(living, node.me, ())
-        lookup.hear(node.ring.closest_preceding(lookup.ident))
-    lookup.ask_first(via)
-    return _ask_until_found(rt, node, lookup, strict, deadline_s)
+def _known_here(node: NodeState, lookup: Lookup, strict: bool) -> Found | None:
+    """The answer that our own pointers give; None when they give none."""
+    if not node.is_member:
+        return None
+    step = node.ring.find_successor_step(lookup.ident, strict)
+    living = lookup.living(step.peers)
+    return Found(living, node.me, ()) if step.final and living else None
 
 
 def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, deadline_s: float) -> Found:
@@ -92,21 +93,45 @@ def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool,
 
 
 def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found, deadline_s: float) -> Found:
-    """The same answer with the nodes after the owner as the owner names them, or the first after it that lives."""
+    """The same answer with the nodes after the owner as the owner names them, or the first after it that lives.
+
+    Where all that an answer names are dead, the list it came from ended soon after the owner: we go on to the owner's
+    own predecessor, who knows more.
+    """
+    while True:
+        peers = _from_first_living(rt, node, lookup, found, deadline_s)
+        if peers or rt.now() >= deadline_s:
+            return Found(peers or found.peers, found.responder, tuple(lookup.trail))
+        _hear_closer(rt, node, lookup, found.responder)
+        found = _ask_until_found(rt, node, lookup, False, deadline_s)
+
+
+def _hear_closer(rt: Runtime, node: NodeState, lookup: Lookup, responder: Peer) -> None:
+    """Hear of the nodes that the one whose answer was of no use knows before the owner."""
+    if responder == node.me:
+        lookup.hear(node.ring.closest_preceding(lookup.ident, None))
+    elif len(lookup.trail) < HOPS_MAX:
+        reply = _ask_hop(rt, node, lookup, responder, strict=True)
+        if reply is not None and not reply.final:
+            lookup.hear_from(responder, reply.peers)
+
+
+def _from_first_living(
+    rt: Runtime, node: NodeState, lookup: Lookup, found: Found, deadline_s: float
+) -> tuple[Peer, ...]:
+    """The owner by its own word and those it names; empty when all that were named are dead."""
     peers = found.peers
     while peers:
         owner = peers[0]
         if owner.ident == node.me.ident:
-            peers = lookup.living((node.me, *node.ring.successors))
-            break
+            return lookup.living((node.me, *node.ring.successors))
         if owner == found.responder or not lookup.may_ask(owner) or rt.now() >= deadline_s:
-            break
+            return peers
         reply = _ask_hop(rt, node, lookup, owner, strict=False)
         if reply is not None:
-            peers = lookup.living(reply.peers) if reply.final else peers
-            break
+            return lookup.living(reply.peers) if reply.final else peers
         peers = lookup.living(peers)
-    return Found(peers or found.peers, found.responder, tuple(lookup.trail))
+    return ()
 
 
 def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: bool) -> P2pReplySuccessor | None:

@@ -1,23 +1,25 @@
 """Joining the ring and keeping its pointers right: the corrected protocol, step by step.
 
 Each step reads the pointers, asks, and assigns once. Only the maintenance task (`gdht.node.node`) runs steps, one at a
-time, so what a step read before a call still holds after it; handlers answer with the old pointers meanwhile.
+time; handlers answer with the old pointers meanwhile. So what a step read before a call still holds after it, but for
+one thing: somebody may have said goodbye.
 Source: Zave 2017, section 4, which corrects the 2003 paper, section IV-E.
 """
 
 import logging
 
-from gdht.core.fingers import index_after, next_index, with_finger
+from gdht.core.fingers import fingers_before, index_after, next_index, with_finger
 from gdht.core.ident import IDENT_BITS, distance, finger_start, in_open
-from gdht.core.messages import P2pGetNeighbours, P2pLeave, P2pNotify, P2pPing, P2pReplyNeighbours
+from gdht.core.messages import P2pLeave, P2pNotify, P2pReplyNeighbours
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError, JoinFailed
-from gdht.node.ask import ask_each, is_dead
+from gdht.node.ask import ask_each
+from gdht.node.detector import lives, neighbours_of
 from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.runtime import Runtime
-from gdht.node.state import NodeState
+from gdht.node.state import CONTACTS_MAX, NodeState
 from gdht.node.status import State
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,9 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     if predecessor.ident == node.me.ident:
         raise JoinFailed(f"{contact.address} knows only us")
     refuse_twin(node, found.peers)
-    others = _from_first_living(rt, node, tuple(peer for peer in found.peers if peer.ident != node.me.ident))
-    ring = node.ring.with_successors(*(others or (predecessor,))).with_predecessors(predecessor)
+    others = tuple(peer for peer in found.peers if peer.ident not in (node.me.ident, predecessor.ident))
+    successors = _list_of_first_living(rt, node, (*others, predecessor))
+    ring = node.ring.with_successors(*successors).with_predecessors(predecessor)
     if not node.ring.alone:
         raise JoinFailed("somebody joined us meanwhile")
     node.receiving = True
@@ -50,12 +53,16 @@ def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, ring.first_successor)
 
 
-def _from_first_living(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    """A successor list without the dead at its head: to join with only those would be to lose the ring at once."""
-    for index, peer in enumerate(peers):
-        if _neighbours_of(rt, node, peer) is not None:
-            return peers[index:]
-    return ()
+def _list_of_first_living(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
+    """The first of these that lives and its own list: to join with only dead ones would be to lose the ring at once.
+
+    Switches: yes. Raises: JoinFailed when none of them lives.
+    """
+    for peer in peers:
+        neighbours = neighbours_of(rt, node, peer, patience=1)
+        if neighbours is not None:
+            return (peer, *neighbours.successors)
+    raise JoinFailed(f"nobody lives of the {len(peers)} nodes that we were to join between")
 
 
 def refuse_twin(node: NodeState, peers: tuple[Peer, ...]) -> None:
@@ -81,48 +88,61 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
     had_successors = bool(node.ring.successors)
     newcomer = None if had_successors else node.ring.predecessor  # the second node of a ring has only notified us yet
     while successor := node.ring.successors[0] if node.ring.successors else newcomer:
-        neighbours = _neighbours_of(rt, node, successor)
+        neighbours = neighbours_of(rt, node, successor)
+        newcomer = None
+        if node.has_left(successor):
+            continue
         if neighbours is not None:
             _stabilize_with(rt, node, successor, neighbours)
             break
-        node.set_ring(node.ring.without(successor), Cause.SUCCESSOR_LOST)
-        newcomer = None
-        log.warning("successor lost peer=%s remaining=%d", successor, len(node.ring.successors))
-    if had_successors and not node.ring.successors:
-        isolate(node)
-    else:
-        node.stabilized_at_s = rt.now()
+        _lose_successor(rt, node, successor)
+        if had_successors and not node.ring.successors:
+            isolate(node)
+            return
+    node.stabilized_at_s = rt.now()
+
+
+def _lose_successor(rt: Runtime, node: NodeState, successor: Peer) -> None:
+    node.lost.add(successor, rt.now())
+    node.set_ring(node.ring.without(successor), Cause.SUCCESSOR_LOST)
+    log.warning("successor lost peer=%s remaining=%d", successor, len(node.ring.successors))
 
 
 def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
-    """Parts 1 and 2 of stabilize, for a first successor that lives; part 2 is repeated while it finds a closer one."""
-    node.set_ring(node.ring.with_successors(successor, *neighbours.successors), Cause.PULLED)
-    for _ in range(CLOSER_MAX):
-        candidate = neighbours.predecessors[0] if neighbours.predecessors else None
-        if candidate is None or not in_open(candidate.ident, node.me.ident, successor.ident):
-            break
-        try:
-            of_candidate = _neighbours_of(rt, node, candidate)
-        except GdhtError as error:
-            log.debug("candidate refuses peer=%s error=%s", candidate, error)
-            break
-        if of_candidate is None:
-            break
-        successor, neighbours = candidate, of_candidate
-        node.set_ring(node.ring.with_successors(successor, *neighbours.successors), Cause.CLOSER_SUCCESSOR)
+    """Parts 1 and 2 of stabilize, for a first successor that lives."""
+    node.set_ring(_pulled(node, successor, neighbours), Cause.PULLED)
+    adopt_closer(rt, node, neighbours.predecessors[:1], Cause.CLOSER_SUCCESSOR)
     notify(rt, node, node.ring.first_successor)
 
 
-def _neighbours_of(rt: Runtime, node: NodeState, peer: Peer) -> P2pReplyNeighbours | None:
-    """A living peer's pointers; None when it is dead or no member. Raises: RemoteError when it merely refuses."""
-    try:
-        reply = rt.call(peer, P2pGetNeighbours(), node.config.call_timeout)
-    except GdhtError as error:
-        if is_dead(error):
-            return None
-        raise
-    assert isinstance(reply, P2pReplyNeighbours)
-    return reply
+def _pulled(node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> Ring:
+    """The ring with a successor and its list, without those who said goodbye to us and not yet to it."""
+    staying = (peer for peer in (successor, *neighbours.successors) if not node.has_left(peer))
+    return node.ring.with_successors(*staying)
+
+
+def adopt_closer(rt: Runtime, node: NodeState, candidates: tuple[Peer, ...], cause: Cause) -> None:
+    """Part 2 of stabilize, repeated with the predecessor of each successor adopted. Switches: yes.
+
+    candidates: a node that may lie between us and our first successor, or nobody. It is asked before it is adopted.
+    """
+    for _ in range(CLOSER_MAX):
+        if not candidates or not _is_closer(node, candidates[0]):
+            return
+        try:
+            neighbours = neighbours_of(rt, node, candidates[0], patience=1)  # not to adopt it would do no harm
+        except GdhtError as error:
+            log.debug("candidate refuses peer=%s error=%s", candidates[0], error)
+            return
+        if neighbours is None or not _is_closer(node, candidates[0]):
+            return
+        node.set_ring(_pulled(node, candidates[0], neighbours), cause)
+        candidates = neighbours.predecessors[:1]
+
+
+def _is_closer(node: NodeState, peer: Peer) -> bool:
+    """Whether a node would be our first successor, and has not just said goodbye."""
+    return not node.has_left(peer) and in_open(peer.ident, node.me.ident, node.ring.first_successor.ident)
 
 
 def notify(rt: Runtime, node: NodeState, successor: Peer) -> None:
@@ -146,7 +166,8 @@ def rectify(rt: Runtime, node: NodeState, notifier: Peer) -> None:
     present = node.ring.predecessor
     if present is None or in_open(notifier.ident, present.ident, node.me.ident):
         node.set_ring(node.ring.with_predecessors(notifier, *node.ring.predecessors), Cause.NOTIFIED)
-    elif present != notifier and not _lives(rt, node, present):
+    elif present != notifier and not lives(rt, node, present) and not node.has_left(present):
+        node.lost.add(present, rt.now())
         node.set_ring(node.ring.with_predecessors(notifier), Cause.PREDECESSOR_LOST)
 
 
@@ -155,20 +176,30 @@ def check_predecessor(rt: Runtime, node: NodeState) -> None:
     predecessor = node.ring.predecessor
     if predecessor is None:
         return
-    neighbours = _neighbours_of(rt, node, predecessor)
+    neighbours = neighbours_of(rt, node, predecessor)
+    if node.has_left(predecessor):
+        return
     if neighbours is None:
         log.warning("predecessor lost peer=%s", predecessor)
+        node.lost.add(predecessor, rt.now())
         node.set_ring(node.ring.with_predecessors(), Cause.PREDECESSOR_LOST)
-    else:
-        node.set_ring(node.ring.with_predecessors(predecessor, *neighbours.predecessors), Cause.PULLED_FROM_PREDECESSOR)
+        return
+    known = node.ring.with_predecessors(predecessor, *neighbours.predecessors)
+    node.set_ring(known, Cause.PULLED_FROM_PREDECESSOR)
+    _notice_bypass(rt, node, neighbours.successors)
 
 
-def _lives(rt: Runtime, node: NodeState, peer: Peer) -> bool:
-    try:
-        rt.call(peer, P2pPing(), node.config.call_timeout)
-    except GdhtError as error:
-        return not is_dead(error)
-    return True
+def _notice_bypass(rt: Runtime, node: NodeState, successors: tuple[Peer, ...]) -> None:
+    """Our predecessor passes us over for a node between: that may be in another ring, so have it asked soon.
+
+    successors: our predecessor's.
+    """
+    predecessor = node.ring.predecessor
+    if predecessor is None or not successors or node.me in successors:
+        return
+    if in_open(successors[0].ident, predecessor.ident, node.me.ident):
+        node.lost.ask_next(successors[0], rt.now())
+        node.look_now = True
 
 
 # Fingers --------------------------------------------------------------------------------------------------------------
@@ -188,19 +219,12 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
     owner = find_successor(rt, node, start, purpose="fix_finger").owner
     wrapped = distance(me, owner.ident) < distance(me, start)
     node.next_finger = IDENT_BITS if wrapped else index_after(me, owner)
-    if not wrapped:
-        node.set_ring(node.ring.with_fingers(with_finger(node.ring.fingers, me, index, owner)), Cause.FINGER_FIXED)
+    fingers = node.ring.fingers
+    fixed = fingers_before(fingers, index) if wrapped else with_finger(fingers, me, index, owner)
+    node.set_ring(node.ring.with_fingers(fixed), Cause.FINGER_FIXED)
 
 
 # Leaving --------------------------------------------------------------------------------------------------------------
-
-
-def forget(node: NodeState, peer: Peer) -> None:
-    """Take a node that said goodbye out of our pointers. Switches: no."""
-    node.set_ring(node.ring.without(peer), Cause.GOODBYE)
-    if node.ring.alone and not node.founder:
-        node.founder = True
-        log.info("alone in the ring: the last other node left in good order")
 
 
 def say_goodbye(rt: Runtime, node: NodeState) -> None:
@@ -212,8 +236,8 @@ def say_goodbye(rt: Runtime, node: NodeState) -> None:
 
 def isolate(node: NodeState) -> None:
     """Own up to having lost every successor: no member any more until we have joined again. Switches: no."""
-    known = (*node.ring.predecessors, *(finger.peer for finger in node.ring.fingers))
-    node.contacts = tuple({peer.ident: peer for peer in known}.values())
+    known = (*node.ring.predecessors, *(finger.peer for finger in node.ring.fingers), *node.lost.peers)
+    node.contacts = tuple({peer.ident: peer for peer in known}.values())[:CONTACTS_MAX]
     node.state = State.ISOLATED
     node.set_ring(Ring(node.me, node.ring.length), Cause.ISOLATED)
     log.error("isolated: every successor is gone; looking for the ring again")

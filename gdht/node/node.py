@@ -1,7 +1,7 @@
 """A node as the outside drives it: its tasks, the doors for clients and peers, and its status.
 
-The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers; one step at a time), replication
-(a newcomer's share, repair), upkeep (expiry, counting).
+The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, look_for_others; one step at a time),
+replication (a newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby?).
 """
 
 import logging
@@ -9,16 +9,18 @@ from collections.abc import Callable
 
 from gdht.config import DhtConfig
 from gdht.core.ident import finger_start
+from gdht.core.lookup import Found
 from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError
 from gdht.node import inspect, replication
-from gdht.node.bootstrap import enter_ring, look_for_others
-from gdht.node.check import check
+from gdht.node.bootstrap import enter_ring
+from gdht.node.check import check, check_nearby
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
-from gdht.node.membership import check_predecessor, fix_fingers, forget, rectify, say_goodbye, stabilize
+from gdht.node.lookup import find_successor
+from gdht.node.membership import check_predecessor, fix_fingers, rectify, say_goodbye, stabilize
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
 from gdht.node.replication import GetOutcome, PutOutcome
 from gdht.node.runtime import Runtime, Task
@@ -26,11 +28,15 @@ from gdht.node.state import NodeState
 from gdht.node.stats import Stats
 from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, RingCheck, State, Trace, Walk
 from gdht.node.storage import Store
+from gdht.node.unify import look_for_others
 
 log = logging.getLogger(__name__)
 
-JITTER = (0.75, 1.25)
-"""Each interval is multiplied by a number from this range, so that the nodes of a ring do not fall into step."""
+JITTER = (0.5, 1.5)
+"""Each interval is multiplied by a number from this range, so that the nodes of a ring do not fall into step.
+
+Source: the 2003 paper, section VI-D: uniform in [15, 45] for an interval of 30 s.
+"""
 
 REPAIR_INTERVALS = 30
 """A repair round at least every this many stabilize intervals, also when no neighbour changed."""
@@ -41,8 +47,11 @@ REPAIR_RETRY_INTERVALS = 5
 SETTLE_INTERVALS = 0.3
 """How long neighbours must have had to settle before a repair round, in stabilize intervals."""
 
-LONELY_INTERVALS = 10
-"""How often a node that is the only member looks for the others on its list."""
+LOOK_INTERVALS = 10
+"""How often a node asks whether there is a ring without it, in stabilize intervals."""
+
+CHECK_INTERVALS = 30
+"""How often a node checks that it and those nearby agree on the ring."""
 
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
@@ -69,7 +78,13 @@ class Node:
 
     def start(self) -> None:
         """Begin to look for the ring and to keep our place in it. Switches: no."""
-        for name, run in (("maintenance", self._maintain), ("replication", self._replicate), ("upkeep", self._upkeep)):
+        tasks = {
+            "maintenance": self._maintain,
+            "replication": self._replicate,
+            "upkeep": self._upkeep,
+            "inspection": self._inspect,
+        }
+        for name, run in tasks.items():
             self._tasks[name] = self._rt.spawn(run, name)
 
     def stop(self) -> None:
@@ -119,6 +134,11 @@ class Node:
     def try_get(self, key: bytes) -> GetOutcome | None:
         """`get` when this node owns the key and has it, else None. Switches: no."""
         return replication.try_get(self._node, key, self._rt.wall())
+
+    def find_successor(self, ident: int) -> Found:
+        """The owner of an identifier by its own word, and how it was found. Switches: yes. Raises: LookupFailed."""
+        everybody = self._node.ring.length + 2  # more replicas than any answer names: the owner itself is asked
+        return find_successor(self._rt, self._node, ident, purpose="trace", replicas=everybody)
 
     # Questions -------------------------------------------------------------------------------------------------------
 
@@ -198,9 +218,9 @@ class Node:
             estimated_nodes=ring.estimated_nodes,
             live_checks=(),
             ready_checks=self._ready_checks(),
-            health_score=0,
-            lost=tuple(node.lost.values()),
-            second_ring=tuple(node.second_ring.values()),
+            health_score=node.health.score,
+            lost=node.lost.peers,
+            second_ring=node.lost.second_ring,
             consistent=node.consistent,
             stats=node.stats,
         )
@@ -231,18 +251,20 @@ class Node:
                 enter_ring(rt, node)
                 now_s = rt.now()
                 self._due = {"stabilize": now_s, "check_predecessor": now_s, "fix_fingers": now_s}
-                self._due["look_for_others"] = now_s + self._interval_s(LONELY_INTERVALS)
+                self._due["look_for_others"] = now_s + self._interval_s(LOOK_INTERVALS)
             self._run_steps()
-            node.wake.wait(max(min(self._due.values()) - rt.now(), 0))
+            due_s = max(min(self._due.values()), rt.now())
+            node.wake.wait(due_s - rt.now())
+            node.health.woke(rt.now() - due_s)
 
     def _run_steps(self) -> None:
         """Everything that handlers asked for, then every step whose time has come."""
         node, rt = self._node, self._rt
-        self._forget_departed()
         notifiers, node.notified = node.notified, {}
         for notifier in notifiers.values():
             self._run("rectify", lambda peer=notifier: rectify(rt, node, peer))  # type: ignore[misc]
-        if node.ring.predecessors and not node.ring.successors:
+        if node.stabilize_now or (node.ring.predecessors and not node.ring.successors):
+            node.stabilize_now = False
             self._due["stabilize"] = rt.now()  # no longer alone: the newcomer is our successor too
         if node.doubted:
             node.doubted = False
@@ -250,15 +272,10 @@ class Node:
         self._run_if_due("stabilize", lambda: stabilize(rt, node))
         self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node))
         self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
-        if node.ring.alone and node.founder:
-            self._run_if_due("look_for_others", lambda: look_for_others(rt, node), LONELY_INTERVALS)
-        else:
-            self._due["look_for_others"] = rt.now() + self._interval_s(LONELY_INTERVALS)
-
-    def _forget_departed(self) -> None:
-        while self._node.departed:
-            forget(self._node, self._node.departed.pop(next(iter(self._node.departed))))
-            self._due["stabilize"] = self._rt.now()
+        if node.look_now:
+            node.look_now = False
+            self._due["look_for_others"] = rt.now()
+        self._run_if_due("look_for_others", lambda: look_for_others(rt, node), LOOK_INTERVALS)
 
     def _run_if_due(self, task: str, step: Callable[[], object], intervals: float = 1) -> None:
         if self._node.is_member and self._due[task] <= self._rt.now():
@@ -279,6 +296,16 @@ class Node:
 
     def _interval_s(self, intervals: float = 1) -> float:
         return intervals * self._node.config.stabilize_interval * self._rt.rng.uniform(*JITTER)
+
+    def _inspect(self) -> None:
+        node, rt = self._node, self._rt
+        while True:
+            rt.sleep(self._interval_s(CHECK_INTERVALS))
+            if node.is_member:
+                self._run("check_nearby", self._look_nearby)
+
+    def _look_nearby(self) -> None:
+        self._node.consistent = check_nearby(self._rt, self._node)
 
     # Replication and upkeep ------------------------------------------------------------------------------------------
 

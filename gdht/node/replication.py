@@ -30,9 +30,10 @@ from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State
 
-ATTEMPTS_MAX = 11
+ATTEMPTS_MAX = 20
 RETRY_S = 0.05
-"""A request whose owner is unclear is tried again at once, then after 50 ms, 100 ms, ...: 2.25 s in all."""
+"""A request whose owner is unclear is tried again at once, then after 50 ms, 100 ms, ...: 8.55 s in all, in which the
+heir of an owner that fell silent notices it."""
 
 BUDGET_CALLS = 5
 """How long one request may take, in units of `call_timeout`; what has begun by then is finished."""
@@ -254,7 +255,7 @@ def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
             continue
         if outcome is not None:
             return outcome
-    return GetOutcome("timeout" if search.timed_out else "error", None)
+    return GetOutcome("timeout" if search.timed_out or search.dead else "error", None)
 
 
 def try_get(node: NodeState, key: bytes, wall_s: float) -> GetOutcome | None:
@@ -278,28 +279,33 @@ def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search
         return GetOutcome("success", reply.value)
     search.note(owner, reply)
     if isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE:
-        return None
+        return _read_replicas(rt, node, key, found.peers, None, search) if search.dead else None
     if len(found.peers) < node.config.max_replication and not node.ring.spans:
         search.via = (owner,) if isinstance(reply, P2pFailure) else ()
         found = search.find(rt, node, key, node.config.max_replication)
     others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
-    return _read_replicas(rt, node, key, owner, reply, others[: node.config.max_replication - 1], search)
+    return _read_replicas(rt, node, key, (owner, *others), reply, search)
 
 
 def _read_replicas(
     rt: Runtime,
     node: NodeState,
     key: bytes,
-    owner: Peer,
-    owner_reply: Outcome,
-    others: tuple[Peer, ...],
+    peers: tuple[Peer, ...],
+    owner_reply: Outcome | None,
     search: Search,
 ) -> GetOutcome | None:
-    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it."""
+    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it.
+
+    peers: the owner first. owner_reply: None when the true owner is dead and its heir, the first of the peers, has not
+    noticed yet: then a copy will do, but that there is none is no answer.
+    """
+    peers = peers[: node.config.max_replication]
+    asked = peers if owner_reply is None else peers[1:]
     everybody_answered, somebody_is_sure = isinstance(owner_reply, P2pFailure), _says_not_found(owner_reply)
-    lacking = [owner] if isinstance(owner_reply, P2pFailure) else []
+    lacking = [peers[0]] if isinstance(owner_reply, P2pFailure) else []
     newest: P2pSuccess | None = None
-    for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in others]):
+    for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in asked]):
         if isinstance(outcome, P2pSuccess):
             newest = outcome if newest is None else max(newest, outcome, key=lambda copy: copy.version)
             continue
@@ -310,12 +316,12 @@ def _read_replicas(
             lacking.append(peer)
     if newest is None:
         return NOT_FOUND if everybody_answered and somebody_is_sure else None
-    holders = (owner, *others[: newest.replication - 1])
+    holders = peers[: newest.replication]
     _repair_after_read(rt, node, newest, tuple(peer for peer in lacking if peer in holders))
     return GetOutcome("success", newest.value)
 
 
-def _says_not_found(outcome: Outcome) -> bool:
+def _says_not_found(outcome: Outcome | None) -> bool:
     """Whether a node is sure that it does not hold a record; "not here yet" is not."""
     return isinstance(outcome, P2pFailure) and outcome.reason == FailureReason.NOT_FOUND
 

@@ -1,18 +1,34 @@
 """What one node remembers between its steps.
 
-`NodeState` is the only mutable thing in `gdht.node`. Only the maintenance task assigns the ring's pointers; a dead
-finger may be dropped by anybody. Each assignment replaces a whole immutable value, so nobody ever sees half a change.
+`NodeState` is the only mutable thing in `gdht.node`. Only the maintenance task assigns the ring's pointers, but for two
+changes that only take away: a node that says goodbye is forgotten at once, a dead finger is dropped by anybody. Each
+assignment replaces a whole immutable value, so nobody ever sees half a change.
 """
+
+import logging
 
 from gdht.config import DhtConfig
 from gdht.core.peer import Peer
 from gdht.core.records import Version, is_ahead, next_stamp
 from gdht.core.ring import Ring
+from gdht.node.health import Health
 from gdht.node.journal import Cause, Journal
+from gdht.node.lost import LostPeers
 from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
 from gdht.node.status import KeyCounts, State
 from gdht.node.storage import Store
+
+log = logging.getLogger(__name__)
+
+CONTACTS_MAX = 64
+"""How many nodes an isolated one remembers that may know the ring."""
+
+LEFT_CALLS = 2
+"""How long who said goodbye is no candidate for a successor, in timeouts: answers from before may be under way."""
+
+LEFT_MAX = 64
+"""How many of those are remembered."""
 
 
 class NodeState:
@@ -21,10 +37,13 @@ class NodeState:
     founder: alone by right, since it started the ring or since all others left in good order. receiving: its share of
     the records has not arrived yet. unplaced: misplaced records that had to stay in the last repair round.
     draining: it wants no more clients, also after it had to join anew. sealed: it takes no more records, as it is about
-    to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it.
+    to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it. lost: peers that stopped
+    answering. look_now: do not wait for the time to ask the next of them. looks: how often one was asked. consistent:
+    whether the last look at the ring nearby found nothing wrong; None before the first. left: until when a node that
+    said goodbye is no candidate, by `rt.now()`.
 
-    What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), nodes to forget
-    (departed), a predecessor to check (doubted).
+    What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
+    to pull again (stabilize_now), a predecessor to check (doubted).
     """
 
     def __init__(self, rt: Runtime, me: Peer, config: DhtConfig, store: Store) -> None:
@@ -32,10 +51,12 @@ class NodeState:
         self.config = config
         self.store = store
         self.stats = Stats()
+        self.health = Health(config.call_timeout)
         self.journal = Journal()
         self.api_address = ""
         self.admin_address = ""
 
+        self._now = rt.now
         self._wall = rt.wall
         self._state = State.STARTING
         self.ring = Ring(me, config.successor_list_length)
@@ -44,12 +65,14 @@ class NodeState:
         self.stabilized_at_s: float | None = None
         self.next_finger = 0
         self.contacts: tuple[Peer, ...] = ()
-        self.lost: dict[int, Peer] = {}
-        self.second_ring: dict[int, Peer] = {}
+        self.lost = LostPeers()
+        self.look_now = False
+        self.looks = 0
         self.consistent: bool | None = None
 
         self.notified: dict[int, Peer] = {}
-        self.departed: dict[int, Peer] = {}
+        self.stabilize_now = False
+        self.left: dict[Peer, float] = {}
         self.doubted = False
         self.wake: Signal = rt.signal()
         self.repair_wanted: Signal = rt.signal()
@@ -84,6 +107,29 @@ class NodeState:
         if self.ring.predecessors and not self.doubted:
             self.doubted = True
             self.wake.set()
+
+    def hear_of(self, peer: Peer) -> None:
+        """Somebody takes us for a member: while we are isolated, it may know the ring. Switches: no."""
+        if self.state is State.ISOLATED and peer not in self.contacts and peer.ident != self.me.ident:
+            self.contacts = (peer, *self.contacts[: CONTACTS_MAX - 1])
+
+    def forget(self, peer: Peer) -> bool:
+        """A node has said goodbye: it is no candidate any more; whether it was one of our neighbours. Switches: no."""
+        self.left = {gone: until_s for gone, until_s in self.left.items() if until_s > self._now()}
+        if len(self.left) < LEFT_MAX:
+            self.left[peer] = self._now() + LEFT_CALLS * self.config.call_timeout
+        self.lost.forget(peer)
+        if peer not in self.ring.predecessors and peer not in self.ring.successors:
+            return False
+        self.set_ring(self.ring.without(peer), Cause.GOODBYE)
+        if self.ring.alone and not self.founder:
+            self.founder = True
+            log.info("alone in the ring: the last other node left in good order")
+        return True
+
+    def has_left(self, peer: Peer) -> bool:
+        """Whether a node has just said goodbye and not come back since. Switches: no."""
+        return self.left.get(peer, 0.0) > self._now()
 
     def stamp(self, wall_s: float) -> Version:
         """A version newer than every one this node has given or seen. wall_s: seconds since the epoch."""

@@ -3,9 +3,10 @@
 import pytest
 
 from gdht.core.messages import P2pGetSuccessor
-from gdht.node.bootstrap import RETRY_S_MAX, enter_ring, look_for_others, try_to_enter
+from gdht.node.bootstrap import RETRY_S_MAX, enter_ring, try_to_enter
 from gdht.node.membership import found_ring, isolate
 from gdht.node.status import State
+from gdht.node.unify import look_for_others
 
 
 def address(ident):

@@ -32,6 +32,7 @@ from gdht.core.peer import Peer
 from gdht.core.records import CLOCK_AHEAD_S_MAX, NO_VERSION, Version
 from gdht.node.copies import TTL_S_MAX
 from gdht.node.handlers import HANDLERS, NOTIFIED_MAX, handle
+from gdht.node.state import LEFT_MAX
 from gdht.node.status import State
 
 
@@ -133,22 +134,37 @@ def test_no_flood_of_notifications_or_goodbyes_grows_without_bound(twenty, ask):
     for sender in range(1000, 1000 + 2 * NOTIFIED_MAX):
         assert ask(twenty, P2pLeave(), sender=sender) == P2pAck()
     assert len(twenty.node.notified) == NOTIFIED_MAX
-    assert not twenty.node.departed, "strangers have nothing to say goodbye to"
+    assert len(twenty.node.left) == LEFT_MAX
+    assert not twenty.node.stabilize_now, "strangers have nothing to say goodbye to"
 
 
-def test_who_says_goodbye_is_not_rectified_with_any_more(twenty, ask):
+def test_who_says_goodbye_is_not_rectified_with_any_more(twenty, ask, at):
     ask(twenty, P2pNotify(), sender=15)
     ask(twenty, P2pLeave(), sender=15)
     assert not twenty.node.notified
-    assert not twenty.node.departed
+    assert twenty.node.has_left(at(15))
+
+
+def test_who_notifies_after_a_goodbye_is_back(twenty, ask, at):
+    ask(twenty, P2pLeave(), sender=15)
+    ask(twenty, P2pNotify(), sender=15)
+    assert not twenty.node.has_left(at(15))
+
+
+def test_an_isolated_node_remembers_who_takes_it_for_a_member(twenty, ask, at):
+    twenty.node.state = State.ISOLATED
+    for _ in range(2):
+        ask(twenty, P2pGetNeighbours(), sender=15)
+    assert twenty.node.contacts == (at(15),)
 
 
 def test_only_a_neighbour_at_its_own_address_is_believed_that_it_leaves(twenty, at):
     impostor = Peer(10, "10.6.6.6:6666")
     handle(twenty.node, impostor, P2pLeave(), twenty.wall())
-    assert not twenty.node.departed
+    assert twenty.node.ring.predecessor == at(10)
+    assert not twenty.node.has_left(at(10))
     handle(twenty.node, at(10), P2pLeave(), twenty.wall())
-    assert twenty.node.departed == {10: at(10)}
+    assert twenty.node.ring.predecessor is None
 
 
 # Put and get ----------------------------------------------------------------------------------------------------------

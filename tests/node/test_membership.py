@@ -23,7 +23,6 @@ from gdht.node.journal import Cause
 from gdht.node.membership import (
     check_predecessor,
     fix_fingers,
-    forget,
     found_ring,
     isolate,
     join,
@@ -31,6 +30,7 @@ from gdht.node.membership import (
     say_goodbye,
     stabilize,
 )
+from gdht.node.state import LEFT_CALLS
 from gdht.node.status import State
 
 TOP = IDENTS - 1
@@ -101,7 +101,7 @@ def test_a_node_that_comes_back_before_it_was_missed_does_not_list_itself(world,
     world.ideal(10, 20, 30)
     again = world.add(20)
     join(again, again.node, at(30))
-    assert pointers(again) == (10, [30])
+    assert pointers(again) == (10, [30, 10])
 
 
 def test_the_second_of_two_comes_back_before_it_was_missed(world, at):
@@ -130,6 +130,22 @@ def test_a_twin_of_another_address_is_refused(world, at):
     assert not twin.node.is_member
 
 
+def test_nobody_joins_with_a_list_of_the_dead(world, at):
+    """The only member dies between its answer and the end of our join."""
+    newcomer = world.add(25)
+    world.ideal(10)
+
+    def dies(request):
+        world.kill(10)
+        del world.scripts[10]  # from now on it is silent
+        return P2pReplySuccessor(25, True, (at(10),))
+
+    world.script(10, dies)
+    with pytest.raises(JoinFailed, match="nobody lives"):
+        join(newcomer, newcomer.node, at(10))
+    assert not newcomer.node.is_member
+
+
 def test_a_contact_that_answers_with_ourselves_is_no_way_in(world, at):
     newcomer = world.add(25)
     world.script(10, lambda request: P2pReplySuccessor(25, False, (at(25),)))
@@ -147,6 +163,7 @@ def test_a_join_that_was_overtaken_by_somebody_joining_us_changes_nothing(world,
         return P2pReplySuccessor(25, True, (at(30),))
 
     world.script(20, somebody_joins)
+    world.script(30, neighbours(at, [20], [10]))
     with pytest.raises(JoinFailed, match="meanwhile"):
         join(lone, lone.node, at(20))
     assert pointers(lone) == (5, [])
@@ -170,8 +187,26 @@ def test_a_dead_successor_is_dropped_and_the_next_one_pulled(world, at):
     world.kill(20)
     stabilize(node, node.node)
     assert pointers(node) == (50, [30, 40, 50])
-    assert world.asked(P2pGetNeighbours)[:2] == [20, 30]
+    assert world.asked(P2pGetNeighbours)[:3] == [20, 20, 30]
     assert world.asked(P2pNotify) == [30]
+
+
+def test_a_silent_successor_is_asked_twice_before_it_is_dropped(world, at):
+    node = world.ideal(10, 20, 30, 40, 50)[0]
+    answers = [CallTimeout("slow"), neighbours(at, [10], [30, 40])(P2pGetNeighbours())]
+    world.script(20, lambda request: answers.pop(0) if isinstance(request, P2pGetNeighbours) else P2pAck())
+    stabilize(node, node.node)
+    assert pointers(node)[1] == [20, 30, 40]
+    assert node.node.stats.suspicions == {"refuted": 1}
+    assert node.node.health.score == 1, "it may be us who are slow"
+
+
+def test_a_successor_that_refuses_the_connection_is_dropped_at_once(world, at):
+    node = world.ideal(10, 20, 30, 40)[0]
+    world.script(20, PeerUnreachable("refused"))
+    stabilize(node, node.node)
+    assert world.asked(P2pGetNeighbours)[:2] == [20, 30]
+    assert node.node.lost.peers == (at(20),)
 
 
 def test_all_dead_successors_are_passed_in_one_step(world, at):
@@ -414,14 +449,50 @@ def test_a_dead_finger_is_dropped_by_the_lookup_that_finds_it_dead(world, far):
 
 def test_a_node_that_said_goodbye_is_forgotten_at_once(world, at):
     node = world.ideal(10, 20, 30)[0]
-    forget(node.node, at(20))
+    node.node.forget(at(20))
     assert pointers(node) == (30, [30])
     assert not world.calls
 
 
+def test_who_said_goodbye_during_a_step_is_not_taken_back(world, at):
+    """The successor still names the leaver as its predecessor, and the leaver still answers."""
+    node = world.ideal(10, 20, 30, 40)[0]
+
+    def leaves_meanwhile(request):
+        node.node.forget(at(20))
+        return neighbours(at, [20], [40, 10])(request)
+
+    world.script(30, leaves_meanwhile)
+    node.node.set_ring(node.node.ring.without(at(20)), Cause.SUCCESSOR_LOST)
+    stabilize(node, node.node)
+    assert pointers(node)[1] == [30, 40]
+    assert 20 not in world.asked(P2pGetNeighbours)
+
+
+def test_a_successor_that_says_goodbye_while_it_is_asked_is_not_kept(world, at):
+    node = world.ideal(10, 20, 30, 40)[0]
+
+    def leaves(request):
+        node.node.forget(at(20))
+        return neighbours(at, [10], [30, 40])(request)
+
+    world.script(20, leaves)
+    stabilize(node, node.node)
+    assert pointers(node)[1] == [30, 40]
+    assert not node.node.lost.peers, "who left is not lost"
+
+
+def test_goodbyes_are_forgotten_after_a_while_or_when_the_node_is_back(world, at):
+    node = world.ideal(10, 20, 30)[0]
+    node.node.forget(at(20))
+    assert node.node.has_left(at(20))
+    world.clock_s += LEFT_CALLS * node.node.config.call_timeout
+    assert not node.node.has_left(at(20))
+
+
 def test_when_the_last_other_node_says_goodbye_we_are_alone_by_right(world, at):
     node = world.ideal(10, 20)[0]
-    forget(node.node, at(20))
+    node.node.forget(at(20))
     assert node.node.ring.alone
     assert node.node.founder
     assert node.node.is_member
