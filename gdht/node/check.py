@@ -76,7 +76,7 @@ def _look(rt: Runtime, node: NodeState, nodes_max: int) -> Look:
     found = crawl(rt, node, nodes_max, deadline_s)
     walk = walk_through(node.me.ident, found.told, nodes_max)
     found.hear_of(_predecessors(found))  # leads to members that no successor list names
-    found.run(rt, node.config.call_timeout, deadline_s)
+    found.run(rt, deadline_s)
     return Look(walk, found.told, _members_elsewhere(rt, node, found.told), found.cut_short)
 
 

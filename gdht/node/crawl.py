@@ -20,6 +20,9 @@ CRAWL_S_MAX = 5.0
 QUICK_S = 0.25
 """How long a node is waited for before it is put aside."""
 
+SLOW_S_MAX = 1.0
+"""How long it is waited for the second time, at the most; then it counts as silent."""
+
 WAVE_MAX = 64
 """How many nodes are asked at once."""
 
@@ -47,6 +50,7 @@ class Crawl:
         self._heard_of = {node.me}
         self._fresh: list[Peer] = []
         self._slow: list[Peer] = []
+        self._slow_s = min(SLOW_S_MAX, node.config.call_timeout)
         self._refused = False
 
     @property
@@ -65,12 +69,12 @@ class Crawl:
             self._heard_of.add(peer)
             self._fresh.append(peer)
 
-    def run(self, rt: Runtime, timeout_s: float, deadline_s: float) -> None:
+    def run(self, rt: Runtime, deadline_s: float) -> None:
         """Ask everybody, and everybody they name as successors, until `deadline_s` by `rt.now()`. Switches: yes."""
         while (self._fresh or self._slow) and (left_s := deadline_s - rt.now()) > 0:
-            queue, patience_s = (self._fresh, min(QUICK_S, timeout_s)) if self._fresh else (self._slow, timeout_s)
+            last = not self._fresh
+            queue, patience_s = (self._slow, self._slow_s) if last else (self._fresh, QUICK_S)
             wave, queue[:] = queue[:WAVE_MAX], queue[WAVE_MAX:]
-            last = patience_s >= timeout_s
             for index, outcome in rt.calls([(peer, P2pGetStatus()) for peer in wave], min(patience_s, left_s)):
                 self._take(wave[index], outcome, last=last)
 
@@ -88,5 +92,5 @@ def crawl(rt: Runtime, node: NodeState, nodes_max: int, deadline_s: float) -> Cr
     """Ask all nodes along the successor lists, at most `nodes_max` with ourselves. Switches: yes."""
     found = Crawl(node, nodes_max)
     found.hear_of(node.ring.successors)
-    found.run(rt, node.config.call_timeout, deadline_s)
+    found.run(rt, deadline_s)
     return found

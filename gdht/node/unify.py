@@ -31,9 +31,11 @@ def look_for_others(rt: Runtime, node: NodeState) -> None:
     That nobody answers is no error. Raises: JoinFailed when another node has our identifier.
     """
     contact = _next_contact(rt, node)
-    if contact is None or contact.ident == node.me.ident:
+    if contact is None:
         return
     refuse_twin(node, (contact,))
+    if contact == node.me:
+        return
     try:
         if node.ring.alone:
             join(rt, node, contact)

@@ -147,11 +147,11 @@ class World:
         self.addresses[me.address] = me
         return actor
 
-    def ideal(self, *idents: int, **options: Any) -> list[Actor]:
+    def ideal(self, *idents: int, bootstrap: Sequence[str] = (), **options: Any) -> list[Actor]:
         """An ideal ring of members, in clockwise order."""
         order = sorted(idents)
         for index, ident in enumerate(order):
-            actor = self.add(ident, **options)
+            actor = self.add(ident, bootstrap, **options)
             onward = [peer_at(other) for other in order[index + 1 :] + order[:index]]
             length = actor.node.config.successor_list_length
             ring = Ring(actor.me, length).with_successors(*onward).with_predecessors(*reversed(onward))

@@ -3,7 +3,7 @@
 import pytest
 
 from gdht.core.messages import P2pGetSuccessor
-from gdht.node.bootstrap import RETRY_S_MAX, enter_ring, try_to_enter
+from gdht.node.bootstrap import REFOUND_INTERVALS, RETRY_S_MAX, enter_ring, refound, try_to_enter
 from gdht.node.membership import found_ring, isolate
 from gdht.node.status import State
 from gdht.node.unify import look_for_others
@@ -163,3 +163,56 @@ def test_a_lone_founder_that_finds_nobody_stays_as_it_is(world, listed):
     look_for_others(lone, lone.node)
     assert lone.node.ring is before
     assert lone.node.founder
+
+
+# Starting the ring again ----------------------------------------------------------------------------------------------
+
+
+def isolated(world, *idents):
+    """Nodes that have lost each other and remember it; none of them is listed first anywhere."""
+    ring = world.ideal(*idents, bootstrap=[address(99)])
+    for actor in ring:
+        isolate(actor.node)
+    return ring
+
+
+def test_of_isolated_nodes_the_first_starts_the_ring_again(world):
+    first, second, third = isolated(world, 10, 20, 30)
+    for actor in (third, second):
+        refound(actor, actor.node)
+        assert actor.node.state is State.ISOLATED
+    refound(first, first.node)
+    assert first.node.state is State.ACTIVE
+    assert first.node.founder
+    enter_ring(second, second.node)
+    assert second.node.ring.predecessor == first.me
+
+
+def test_an_isolated_node_that_hears_from_nobody_does_not_serve(world):
+    first, *others = isolated(world, 10, 20, 30)
+    world.kill(*(actor.me.ident for actor in others))
+    refound(first, first.node)
+    assert first.node.state is State.ISOLATED
+
+
+def test_while_one_of_the_others_is_a_member_no_second_ring_is_started(world):
+    first, _second, third = isolated(world, 10, 20, 30)
+    found_ring(third.node)
+    refound(first, first.node)
+    assert first.node.state is State.ISOLATED
+
+
+def test_a_newcomer_never_starts_a_ring_again(world):
+    isolated(world, 20, 30)
+    newcomer = world.add(10, [address(20)])
+    newcomer.node.contacts = (world.actors[20].me,)
+    refound(newcomer, newcomer.node)
+    assert not newcomer.node.is_member
+
+
+def test_others_are_asked_only_after_a_while(world):
+    ring = isolated(world, 10, 20)
+    enter_ring(ring[0], ring[0].node)
+    assert world.clock_s >= REFOUND_INTERVALS * ring[0].node.config.stabilize_interval
+    assert ring[0].node.founder
+    assert ring[0].node.lost.peers == (ring[1].me,), "who may still be found"
