@@ -59,10 +59,10 @@ def neighbours_of(rt: Runtime, node: NodeState, peer: Peer, patience: int = PATI
     return reply
 
 
-def lives(rt: Runtime, node: NodeState, peer: Peer) -> bool:
+def lives(rt: Runtime, node: NodeState, peer: Peer, patience: int = PATIENCE) -> bool:
     """Whether a peer is a living member; one that merely refuses is. Switches: yes."""
     try:
-        return reach(rt, node, peer, P2pPing()) is not None
+        return reach(rt, node, peer, P2pPing(), patience) is not None
     except GdhtError:
         return True
 

@@ -34,35 +34,43 @@ CLOSER_MAX = 64
 def join(rt: Runtime, node: NodeState, contact: Peer) -> None:
     """Become a member through one that is: take the successor list of the node we come right after. Switches: yes.
 
-    Raises: LookupFailed or JoinFailed; try another contact.
+    That list must be what its owner said last, when nothing else is asked any more: an older one may skip a node that
+    joined meanwhile. And one of it must live, or we had lost the ring as soon as we were in it.
+    Raises: LookupFailed or JoinFailed; try again, or another contact.
     """
     found = find_successor(rt, node, node.me.ident, purpose="join", strict=True, via=(contact,))
     predecessor = found.responder
     if predecessor.ident == node.me.ident:
         raise JoinFailed(f"{contact.address} knows only us")
     refuse_twin(node, found.peers)
-    others = tuple(peer for peer in found.peers if peer.ident not in (node.me.ident, predecessor.ident))
-    successors = _list_of_first_living(rt, node, (*others, predecessor))
-    ring = node.ring.with_successors(*successors).with_predecessors(predecessor)
+    dead = _dead_at_head(rt, node, (*found.peers, predecessor))
+    neighbours = neighbours_of(rt, node, predecessor, patience=1)
+    if neighbours is None:
+        raise JoinFailed(f"{predecessor.address} is gone, after which we were to come")
+    others = tuple(peer for peer in neighbours.successors if peer.ident != node.me.ident) or (predecessor,)
+    successors = tuple(peer for peer in others if peer.ident not in dead)
+    if not successors or not in_open(node.me.ident, predecessor.ident, successors[0].ident):
+        raise JoinFailed(f"another node has just joined after {predecessor.address}")
     if not node.ring.alone:
         raise JoinFailed("somebody joined us meanwhile")
+    _enter(node, predecessor, successors)
+
+
+def _dead_at_head(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> list[int]:
+    """The identifiers of those before the first that lives. Switches: yes. Raises: JoinFailed when none does."""
+    others = [peer for peer in peers if peer.ident != node.me.ident]
+    for index, peer in enumerate(others):
+        if lives(rt, node, peer, patience=1):
+            return [dead.ident for dead in others[:index]]
+    raise JoinFailed(f"nobody lives of the {len(others)} nodes that we were to join between")
+
+
+def _enter(node: NodeState, predecessor: Peer, successors: tuple[Peer, ...]) -> None:
     node.receiving = True
     node.founder = False
     node.enter()
-    node.set_ring(ring, Cause.JOINED)
-    log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, ring.first_successor)
-
-
-def _list_of_first_living(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    """The first of these that lives and its own list: to join with only dead ones would be to lose the ring at once.
-
-    Switches: yes. Raises: JoinFailed when none of them lives.
-    """
-    for peer in peers:
-        neighbours = neighbours_of(rt, node, peer, patience=1)
-        if neighbours is not None:
-            return (peer, *neighbours.successors)
-    raise JoinFailed(f"nobody lives of the {len(peers)} nodes that we were to join between")
+    node.set_ring(node.ring.with_successors(*successors).with_predecessors(predecessor), Cause.JOINED)
+    log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, node.ring.first_successor)
 
 
 def refuse_twin(node: NodeState, peers: tuple[Peer, ...]) -> None:

@@ -101,7 +101,7 @@ def test_a_node_that_comes_back_before_it_was_missed_does_not_list_itself(world,
     world.ideal(10, 20, 30)
     again = world.add(20)
     join(again, again.node, at(30))
-    assert pointers(again) == (10, [30, 10])
+    assert pointers(again) == (10, [30])
 
 
 def test_the_second_of_two_comes_back_before_it_was_missed(world, at):
@@ -128,6 +128,42 @@ def test_a_twin_of_another_address_is_refused(world, at):
     with pytest.raises(JoinFailed, match=r"already in the ring, at 10\.0\.0\.1:21"):
         join(twin, twin.node, at(10))
     assert not twin.node.is_member
+
+
+def test_a_join_takes_the_list_as_its_owner_says_it_last(world, at):
+    """Between the first answer and the end of the join, 40 is taken in after 20: an older list would skip it."""
+    world.ideal(10, 20, 50, 60)
+    newcomer = world.add(30)
+
+    def takes_40_in(request):
+        world.script(20, neighbours(at, [10], [40, 50, 60]))
+        return P2pReplySuccessor(30, True, (at(50), at(60), at(10)))
+
+    world.script(20, takes_40_in)
+    join(newcomer, newcomer.node, at(20))
+    assert pointers(newcomer) == (20, [40, 50, 60])
+
+
+def test_a_join_gives_way_to_a_node_that_came_in_between(world, at):
+    world.ideal(10, 20, 50, 60)
+    newcomer = world.add(30)
+
+    def takes_25_in(request):
+        world.script(20, neighbours(at, [10], [25, 50, 60]))
+        return P2pReplySuccessor(30, True, (at(50), at(60), at(10)))
+
+    world.script(20, takes_25_in)
+    with pytest.raises(JoinFailed, match="another node has just joined"):
+        join(newcomer, newcomer.node, at(20))
+    assert not newcomer.node.is_member
+
+
+def test_a_join_leaves_the_dead_at_the_head_of_the_list_out(world, at):
+    world.ideal(10, 20, 50, 60)
+    world.kill(50)
+    newcomer = world.add(30)
+    join(newcomer, newcomer.node, at(20))
+    assert pointers(newcomer) == (20, [60, 10])
 
 
 def test_nobody_joins_with_a_list_of_the_dead(world, at):
@@ -159,8 +195,10 @@ def test_a_join_that_was_overtaken_by_somebody_joining_us_changes_nothing(world,
     found_ring(lone.node)
 
     def somebody_joins(request):
+        if isinstance(request, P2pGetSuccessor):
+            return P2pReplySuccessor(25, True, (at(30),))
         lone.node.set_ring(lone.node.ring.with_predecessors(at(5)), Cause.JOINED)
-        return P2pReplySuccessor(25, True, (at(30),))
+        return neighbours(at, [10], [30, 10])(request)
 
     world.script(20, somebody_joins)
     world.script(30, neighbours(at, [20], [10]))
