@@ -42,12 +42,6 @@ class LostPeers:
             self._make_room(peer)
             self._lost[peer.ident] = Lost(peer, now_s)
 
-    def ask_next(self, peer: Peer, now_s: float) -> None:
-        """Remember a peer and let it be the next to be asked."""
-        self.forget(peer)
-        self._make_room(peer)
-        self._lost = {peer.ident: Lost(peer, now_s), **self._lost}
-
     def suspect(self, peer: Peer, now_s: float) -> None:
         """Remember that a peer is in a ring that has not got us."""
         self.add(peer, now_s)

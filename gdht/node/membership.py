@@ -194,11 +194,11 @@ def check_predecessor(rt: Runtime, node: NodeState) -> None:
         return
     known = node.ring.with_predecessors(predecessor, *neighbours.predecessors)
     node.set_ring(known, Cause.PULLED_FROM_PREDECESSOR)
-    _notice_bypass(rt, node, neighbours.successors)
+    _notice_bypass(node, neighbours.successors)
 
 
-def _notice_bypass(rt: Runtime, node: NodeState, successors: tuple[Peer, ...]) -> None:
-    """Our predecessor passes us over for a node between: that may be in another ring, so have it asked soon.
+def _notice_bypass(node: NodeState, successors: tuple[Peer, ...]) -> None:
+    """Our predecessor passes us over for a node between: that may be in another ring, so have that found out.
 
     successors: our predecessor's.
     """
@@ -206,8 +206,7 @@ def _notice_bypass(rt: Runtime, node: NodeState, successors: tuple[Peer, ...]) -
     if predecessor is None or not successors or node.me in successors:
         return
     if in_open(successors[0].ident, predecessor.ident, node.me.ident):
-        node.lost.ask_next(successors[0], rt.now())
-        node.look_now = True
+        node.meet(successors[0])
 
 
 # Fingers --------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """A node as the outside drives it: its tasks, the doors for clients and peers, and its status.
 
-The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, look_for_others; one step at a time),
-replication (a newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby?).
+The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, merge; one step at a time),
+replication (a newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby, and is there
+another one?).
 """
 
 import logging
 from collections.abc import Callable
+from itertools import count
 
 from gdht.config import DhtConfig
 from gdht.core.ident import finger_start
@@ -28,7 +30,7 @@ from gdht.node.state import NodeState
 from gdht.node.stats import Stats
 from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, RingCheck, State, Trace, Walk
 from gdht.node.storage import Store
-from gdht.node.unify import look_for_others
+from gdht.node.unify import look_for_others, merge
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +52,8 @@ SETTLE_INTERVALS = 0.3
 LOOK_INTERVALS = 10
 """How often a node asks whether there is a ring without it, in stabilize intervals."""
 
-CHECK_INTERVALS = 30
-"""How often a node checks that it and those nearby agree on the ring."""
+CHECK_LOOKS = 3
+"""Every so manieth time, it also checks that it and those nearby agree on the ring."""
 
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
@@ -251,7 +253,6 @@ class Node:
                 enter_ring(rt, node)
                 now_s = rt.now()
                 self._due = {"stabilize": now_s, "check_predecessor": now_s, "fix_fingers": now_s}
-                self._due["look_for_others"] = now_s + self._interval_s(LOOK_INTERVALS)
             self._run_steps()
             due_s = max(min(self._due.values()), rt.now())
             node.wake.wait(due_s - rt.now())
@@ -272,10 +273,8 @@ class Node:
         self._run_if_due("stabilize", lambda: stabilize(rt, node))
         self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node))
         self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
-        if node.look_now:
-            node.look_now = False
-            self._due["look_for_others"] = rt.now()
-        self._run_if_due("look_for_others", lambda: look_for_others(rt, node), LOOK_INTERVALS)
+        if node.met is not None and node.is_member:
+            self._run("merge", lambda: merge(rt, node))
 
     def _run_if_due(self, task: str, step: Callable[[], object], intervals: float = 1) -> None:
         if self._node.is_member and self._due[task] <= self._rt.now():
@@ -299,9 +298,11 @@ class Node:
 
     def _inspect(self) -> None:
         node, rt = self._node, self._rt
-        while True:
-            rt.sleep(self._interval_s(CHECK_INTERVALS))
+        for number in count(1):
+            rt.sleep(self._interval_s(LOOK_INTERVALS))
             if node.is_member:
+                self._run("look_for_others", lambda: look_for_others(rt, node))
+            if node.is_member and number % CHECK_LOOKS == 0:
                 self._run("check_nearby", self._look_nearby)
 
     def _look_nearby(self) -> None:

@@ -38,12 +38,12 @@ class NodeState:
     the records has not arrived yet. unplaced: misplaced records that had to stay in the last repair round.
     draining: it wants no more clients, also after it had to join anew. sealed: it takes no more records, as it is about
     to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it. lost: peers that stopped
-    answering. look_now: do not wait for the time to ask the next of them. looks: how often one was asked. consistent:
-    whether the last look at the ring nearby found nothing wrong; None before the first. left: until when a node that
+    answering. looks: how often one was asked. consistent: whether the last look at the ring nearby found nothing wrong;
+    None before the first. left: until when a node that
     said goodbye is no candidate, by `rt.now()`.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
-    to pull again (stabilize_now), a predecessor to check (doubted).
+    to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
     """
 
     def __init__(self, rt: Runtime, me: Peer, config: DhtConfig, store: Store) -> None:
@@ -66,7 +66,7 @@ class NodeState:
         self.next_finger = 0
         self.contacts: tuple[Peer, ...] = ()
         self.lost = LostPeers()
-        self.look_now = False
+        self.met: Peer | None = None
         self.looks = 0
         self.consistent: bool | None = None
 
@@ -107,6 +107,11 @@ class NodeState:
         if self.ring.predecessors and not self.doubted:
             self.doubted = True
             self.wake.set()
+
+    def meet(self, peer: Peer) -> None:
+        """A member that may be in another ring than ours: have that found out soon. Switches: no."""
+        self.met = peer
+        self.wake.set()
 
     def hear_of(self, peer: Peer) -> None:
         """Somebody takes us for a member: while we are isolated, it may know the ring. Switches: no."""

@@ -1,18 +1,19 @@
 """Two rings become one: the end of a partition is noticed through the peers that were lost, and the rings merge.
 
-Chord has no way to notice. So a node asks, slowly, those it lost and those on its bootstrap list where its own place is
-by their lights. If they name it, they are in its ring. If not, they are in another one of the same name; then the node
-takes its place there as `stabilize` would: a successor there that is closer than its own is asked and adopted, else it
-is told of us. Both rings do so from many places at once. A successor that is passed over in this way notices it when it
-checks its predecessor, and asks in turn, so that the rings close like a zip.
+Chord has no way to notice. So a node asks, slowly, those it lost and those on its bootstrap list; one that answers is
+asked where our own place is by its lights. If it names us, it is in our ring. If not, it is in another one of the same
+name; then the node takes its place there as `stabilize` would: a successor there that is closer than its own is asked
+and adopted, else it is told of us. Both rings do so from many places at once. A node that is passed over in this way
+notices it when it checks its predecessor, and asks in turn, so that the rings close like a zip.
 Source: in the spirit of Shafaat, Ghodsi and Haridi 2007 (ring unification), with the steps of Zave 2017.
 """
 
 import logging
 
 from gdht.core.lookup import Found
+from gdht.core.messages import P2pPing
 from gdht.core.peer import Peer
-from gdht.errors import CallError, GdhtError, LookupFailed, RemoteError
+from gdht.errors import GdhtError
 from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.membership import adopt_closer, join, notify, rectify, refuse_twin
@@ -26,25 +27,22 @@ LISTED_EVERY = 6
 
 
 def look_for_others(rt: Runtime, node: NodeState) -> None:
-    """Ask one peer that we lost, or one on our list, whether there is a ring without us; if so, merge. Switches: yes.
+    """Ask one peer that we lost, or one on our list, whether it is a member of a ring, for `merge` to see of which.
 
-    That nobody answers is no error. Raises: JoinFailed when another node has our identifier.
+    That nobody answers is no error. Not a step of maintenance: the dead must not hold that up. Switches: yes.
+    Raises: JoinFailed when another node has our identifier.
     """
     contact = _next_contact(rt, node)
-    if contact is None:
+    if contact is None or contact == node.me:
         return
     refuse_twin(node, (contact,))
-    if contact == node.me:
-        return
     try:
-        if node.ring.alone:
-            join(rt, node, contact)
-            node.lost.forget(contact)
-        else:
-            _unify(rt, node, contact)
-    except (CallError, RemoteError, LookupFailed) as error:
+        rt.call(contact, P2pPing(), node.config.call_timeout)
+    except GdhtError as error:
         node.lost.acquit(contact)
-        log.debug("no other ring found contact=%s error=%s", contact, error)
+        log.debug("no member found contact=%s error=%s", contact, error)
+    else:
+        node.meet(contact)
 
 
 def _next_contact(rt: Runtime, node: NodeState) -> Peer | None:
@@ -69,8 +67,23 @@ def _someone_listed(rt: Runtime, node: NodeState) -> Peer | None:
         return None
 
 
+def merge(rt: Runtime, node: NodeState) -> None:
+    """See whether the member that we met is in our ring, and merge the two rings when it is not. Switches: yes.
+
+    Raises: LookupFailed when that can't be found out now; JoinFailed when another node has our identifier.
+    """
+    contact, node.met = node.met, None
+    if contact is None:
+        return
+    if node.ring.alone:
+        join(rt, node, contact)
+        node.lost.forget(contact)
+    else:
+        _unify(rt, node, contact)
+
+
 def _unify(rt: Runtime, node: NodeState, contact: Peer) -> None:
-    """Find our place by a contact's lights, and take it. Switches: yes. Raises: LookupFailed."""
+    """Find our place by a contact's lights, and take it. Switches: yes. Raises: LookupFailed, JoinFailed."""
     found = find_successor(rt, node, node.me.ident, purpose="unify", strict=True, via=(contact,), elsewhere=True)
     refuse_twin(node, found.peers)
     if found.owner in (node.me, node.ring.first_successor):

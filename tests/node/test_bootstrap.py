@@ -6,7 +6,7 @@ from gdht.core.messages import P2pGetSuccessor
 from gdht.node.bootstrap import REFOUND_INTERVALS, RETRY_S_MAX, enter_ring, refound, try_to_enter
 from gdht.node.membership import found_ring, isolate
 from gdht.node.status import State
-from gdht.node.unify import look_for_others
+from gdht.node.unify import look_for_others, merge
 
 
 def address(ident):
@@ -150,6 +150,7 @@ def test_a_lone_founder_finds_the_ring_of_the_others_on_its_list(world):
     lone = world.add(10, [address(10), address(20)])
     found_ring(lone.node)
     look_for_others(lone, lone.node)
+    merge(lone, lone.node)
     assert lone.node.ring.predecessor.ident == 30
     assert not lone.node.founder
     assert lone.node.receiving
@@ -161,6 +162,7 @@ def test_a_lone_founder_that_finds_nobody_stays_as_it_is(world, listed):
     found_ring(lone.node)
     before = lone.node.ring
     look_for_others(lone, lone.node)
+    merge(lone, lone.node)
     assert lone.node.ring is before
     assert lone.node.founder
 

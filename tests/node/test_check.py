@@ -206,6 +206,21 @@ def test_many_dead_nodes_do_not_take_longer_than_allowed(world):
     assert not result.consistent
 
 
+def test_a_real_ring_is_right_from_everywhere_in_a_moment_and_wrong_while_a_dead_node_is_in_its_lists(cluster):
+    ring = cluster(25, safe=False)
+    for host in ring.live():
+        result = ring.visit(host, host.node.check)
+        assert (result.consistent, result.nodes) == (True, 25)
+        assert result.seconds < 1.0
+    gone = ring.hosts[7]
+    ring.crash(gone)
+    result = ring.visit(ring.hosts[0], ring.hosts[0].node.check)
+    assert ("all_answer", gone.peer.ident) in [(one.invariant, one.nodes[0]) for one in result.violations]
+    ring.wait_until_ideal(60.0)
+    result = ring.visit(ring.hosts[0], ring.hosts[0].node.check)
+    assert (result.consistent, result.nodes) == (True, 24)
+
+
 # Nearby ---------------------------------------------------------------------------------------------------------------
 
 

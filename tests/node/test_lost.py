@@ -42,15 +42,6 @@ def test_the_one_lost_first_makes_room():
     assert peer(0) not in peers.peers
 
 
-def test_who_may_be_in_another_ring_is_asked_next():
-    peers = lost(1, 2)
-    peers.ask_next(peer(3), 3.0)
-    assert peers.take_turn(4.0) == peer(3)
-    for number in range(100, 100 + LOST_MAX):
-        peers.ask_next(peer(number), float(number))
-    assert len(peers.peers) == LOST_MAX
-
-
 def test_after_a_day_a_peer_is_forgotten():
     peers = lost(1, 2)
     assert peers.take_turn(REMEMBERED_S + 1.5) == peer(2)

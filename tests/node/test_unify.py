@@ -1,13 +1,15 @@
 """How a node learns that there is a ring without it, and how it takes its place there."""
 
+from contextlib import suppress
+
 import pytest
 
 from gdht.core.messages import ErrorReason, P2pError, P2pGetSuccessor, P2pNotify
-from gdht.errors import JoinFailed
+from gdht.errors import JoinFailed, LookupFailed
 from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring, rectify, stabilize
 from gdht.node.status import State
-from gdht.node.unify import LISTED_EVERY, look_for_others
+from gdht.node.unify import LISTED_EVERY, look_for_others, merge
 
 
 def address(ident):
@@ -25,6 +27,8 @@ def pointers(actor):
 
 def look(actor):
     look_for_others(actor, actor.node)
+    with suppress(LookupFailed):
+        merge(actor, actor.node)
 
 
 @pytest.fixture
@@ -132,9 +136,8 @@ def test_who_is_passed_over_by_its_predecessor_asks_the_one_between(world, at):
     world.ideal(20, 40)
     ten.node.set_ring(ten.node.ring.with_successors(at(20), at(40)), Cause.MERGED)
     check_predecessor(thirty, thirty.node)
-    assert thirty.node.look_now
-    assert thirty.node.lost.peers[0] == at(20)
-    look(thirty)
+    assert thirty.node.met == at(20)
+    merge(thirty, thirty.node)
     assert pointers(thirty) == (20, [40, 20])
 
 
@@ -145,7 +148,7 @@ def test_a_node_that_has_just_joined_before_us_passes_nobody_over(world, at):
     twenty.node.set_ring(twenty.node.ring.with_successors(at(30), at(50)).with_predecessors(at(10)), Cause.JOINED)
     thirty.node.set_ring(thirty.node.ring.with_predecessors(at(20), at(10)), Cause.NOTIFIED)
     check_predecessor(thirty, thirty.node)
-    assert not thirty.node.look_now
+    assert thirty.node.met is None
 
 
 def test_one_lost_peer_on_one_side_is_enough_to_make_one_ring(two_rings, world, at):
