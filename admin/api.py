@@ -2,14 +2,17 @@
 
 import re
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
 from gdht.core.ident import key_ident
 
 from .ring_view import ring_view
-from .serialize import key_json, node_json, ring_json, trace_json, walk_json
+from .serialize import check_json, events_json, key_json, node_json, ring_json, trace_json, walk_json
 from .source import Source
+
+EVENTS_MAX = 500
+"""How many events one answer holds at the most, and unless less is asked for."""
 
 HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -26,7 +29,9 @@ class Api:
         routes.add_url_rule("/node", "node", self.node)
         routes.add_url_rule("/ring", "ring", self.ring)
         routes.add_url_rule("/ring/walk", "walk", self.walk)
+        routes.add_url_rule("/ring/check", "check", self.check)
         routes.add_url_rule("/ring/view", "view", self.view)
+        routes.add_url_rule("/events", "events", self.events)
         routes.add_url_rule("/keys/<key>", "key", self.key)
         routes.add_url_rule("/trace/<key>", "trace", self.trace)
         return routes
@@ -43,6 +48,16 @@ class Api:
         """Every node of the ring."""
         return jsonify(walk_json(self._source.walk()))
 
+    def check(self) -> Response:
+        """Whether the ring is right; one that is not is an answer too."""
+        return jsonify(check_json(self._source.check()))
+
+    def events(self) -> Response:
+        """What happened to this node's pointers after event `since`, the oldest `limit` of it."""
+        limit = min(_number("limit", EVENTS_MAX), EVENTS_MAX)
+        last = max((event.number for event in self._source.events(0)), default=0)
+        return jsonify(events_json(self._source.events(_number("since", 0)), last, limit))
+
     def view(self) -> Response:
         """What the ring page draws; made for that page, and free to change with it."""
         return jsonify(ring_view(self._source))
@@ -55,6 +70,16 @@ class Api:
     def trace(self, key: str) -> Response:
         """A lookup step by step; a failed lookup is an answer too."""
         return jsonify(trace_json(self._source.trace(key_ident(bytes.fromhex(_checked(key))))))
+
+
+def _number(name: str, default: int) -> int:
+    """A whole number from the query."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise BadRequest(f"{name} is a whole number of 0 or more")
+    return int(text)
 
 
 def _checked(key: str) -> str:

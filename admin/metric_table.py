@@ -75,13 +75,15 @@ def _pairs(left: Iterable[str], right: Iterable[str]) -> tuple[Labels, ...]:
 OPERATIONS = ("put", "get")
 RESULTS = ("success", "not_found", "timeout", "quorum", "invalid", "overload", "error")
 REQUESTS = tuple(pair for pair in _pairs(OPERATIONS, RESULTS) if pair != ("put", "not_found"))
-PURPOSES = ("put", "get", "join", "fix_finger", "repair", "trace")
+PURPOSES = ("put", "get", "join", "fix_finger", "repair", "unify", "trace")
 TASKS = (
     "stabilize",
     "rectify",
     "check_predecessor",
     "fix_fingers",
     "look_for_others",
+    "merge",
+    "check_nearby",
     "pull_share",
     "repair",
     "expire",
@@ -107,6 +109,15 @@ GAUGES = (
     Gauge("gdht_ring_owned_ratio", "Share of the circle this node owns, 0 to 1.", (), lambda s: _plain(s.owned_ratio)),
     Gauge("gdht_ring_estimated_nodes", "Size of the ring, from the spacing of the successors.", (),
           lambda s: _plain(s.estimated_nodes)),
+    Gauge("gdht_ring_consistent", "Whether this node and its neighbours agreed on the ring and no second one was "
+          "suspected when last looked at; absent before the first look.", (),
+          lambda s: {} if s.consistent is None else _plain(s.consistent)),
+    Gauge("gdht_ring_lost_peers", "Nodes that stopped answering and are asked now and then.", (),
+          lambda s: _plain(len(s.lost))),
+    Gauge("gdht_ring_second_ring_suspected", "Whether some of those answer from another ring of the same name.", (),
+          lambda s: _plain(bool(s.second_ring))),
+    Gauge("gdht_health_score", "How far this node itself lags, 0 when not: it waits 1 + score times as long.",
+          (), lambda s: _plain(s.health_score)),
     Gauge("gdht_maintenance_last_success_timestamp_seconds", "When a maintenance task last succeeded, since the epoch.",
           ("task",), lambda s: _single(s.stats.maintenance_last_success)),
     Gauge("gdht_store_keys", "Keys held, by role.", ("role",),
@@ -146,6 +157,10 @@ COUNTS = (
           ((),), lambda s: _plain(s.stats.lookup_dead_hops)),
     Count("gdht_ring_pointer_changes", "Changes of the node's pointers into the ring.", ("pointer",),
           _words("successor", "predecessor", "finger"), lambda s: _single(s.stats.ring_pointer_changes)),
+    Count("gdht_ring_merges", "Times that pointers moved because another ring of the same name was found.", (),
+          ((),), lambda s: _plain(s.stats.ring_merges)),
+    Count("gdht_suspicions", "Silent neighbours that were asked again: refuted ones answered, confirmed ones did not.",
+          ("result",), _words("refuted", "confirmed"), lambda s: _single(s.stats.suspicions)),
     Count("gdht_maintenance_runs", "Runs of periodic tasks.", ("task", "result"),
           _pairs(TASKS, ("ok", "error")), lambda s: s.stats.maintenance_runs),
     Count("gdht_store_expired_keys", "Keys dropped because their time was over.", (),
@@ -160,7 +175,7 @@ COUNTS = (
           (("sent", "repair"), ("sent", "leave"), ("received", "join"), ("received", "transfer")),
           lambda s: s.stats.handoff_keys),
     Count("gdht_task_crashes", "Background tasks that failed unexpectedly and were started anew.", ("task",),
-          _words("maintenance", "replication", "upkeep"), lambda s: _single(s.stats.task_crashes)),
+          _words("maintenance", "inspection", "replication", "upkeep"), lambda s: _single(s.stats.task_crashes)),
 )  # fmt: skip
 
 SPREADS = (

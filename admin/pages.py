@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from gdht.core.ident import key_ident
 from gdht.core.records import COUNTER_BITS
 from gdht.errors import GdhtError
+from gdht.node.journal import EVENTS_MAX, Event
 from gdht.node.stats import Histogram
 from gdht.node.status import NodeStatus
 
@@ -20,6 +21,9 @@ from .ring_view import ROLES, ring_view
 from .serialize import ring_json
 from .source import Source
 from .text import KEY_FORM, admin_url, parse_key
+
+VIOLATIONS_SHOWN_MAX = 20
+EVENTS_SHOWN_MAX = 200
 
 Answer = TypeVar("Answer")
 
@@ -36,8 +40,10 @@ class Pages:
         routes.add_url_rule("/", "root", _to_overview)
         routes.add_url_rule("/admin/", "overview", self.overview)
         routes.add_url_rule("/admin/ring", "ring", self.ring)
+        routes.add_url_rule("/admin/ring/check", "check", self.check)
         routes.add_url_rule("/admin/keys", "keys", self.keys)
         routes.add_url_rule("/admin/trace", "trace", self.trace)
+        routes.add_url_rule("/admin/events", "events", self.events)
         return routes
 
     def overview(self) -> str:
@@ -52,7 +58,33 @@ class Pages:
             return jsonify(ring_json(self._source.status()))
         shapes = {role: shape_path(role, 7) for role in ROLES}
         view = ring_view(self._source)
-        return make_response(render_template("ring.html", status=self._source.status(), view=view, legend=shapes))
+        status = self._source.status()
+        page = render_template("ring.html", status=status, view=view, legend=shapes, check=None, shown_max=0)
+        return make_response(page)
+
+    def check(self) -> tuple[str, int]:
+        """Whether the ring is right, and what is wrong with it."""
+        code, check, problem = 200, None, ""
+        try:
+            check = self._source.check()
+        except GdhtError as error:
+            code, problem = (503 if error.retriable else 502), str(error)
+        status = self._source.status()
+        page = render_template(
+            "check.html", status=status, check=check, problem=problem, shown_max=VIOLATIONS_SHOWN_MAX
+        )
+        return page, code
+
+    def events(self) -> str:
+        """What happened to this node's pointers, newest first."""
+        newest = reversed(self._source.events(0)[-EVENTS_SHOWN_MAX:])
+        return render_template(
+            "events.html",
+            status=self._source.status(),
+            rows=[_event_row(event) for event in newest],
+            shown_max=EVENTS_SHOWN_MAX,
+            remembered_max=EVENTS_MAX,
+        )
 
     def keys(self) -> tuple[str, int]:
         """Where a key should be, and where it is."""
@@ -90,6 +122,15 @@ class Pages:
 
 def _to_overview() -> WerkzeugResponse:
     return redirect("/admin/")
+
+
+def _event_row(event: Event) -> dict[str, object]:
+    """An event, and of its peers those that went and those that came."""
+    return {
+        "event": event,
+        "gone": [peer for peer in event.before if peer not in event.after],
+        "new": [peer for peer in event.after if peer not in event.before],
+    }
 
 
 def _wall_s(stamp: int) -> float:

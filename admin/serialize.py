@@ -1,13 +1,17 @@
 """Snapshots, walks and reports as the JSON of the admin port. Field names are a promise to other programs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gdht.core.ident import ident_hex
+from gdht.core.invariant import Violation
 from gdht.core.peer import Peer
 from gdht.core.records import COUNTER_BITS, Version
+from gdht.node.journal import Event
 from gdht.node.stats import Histogram
-from gdht.node.status import Check, Holder, KeyReport, NodeStatus, Trace, TraceHop, Walk, WalkedNode
+from gdht.node.status import Check, Holder, KeyReport, NodeStatus, RingCheck, Trace, TraceHop, Walk, WalkedNode
 
+from .invariants import explanation
 from .quantiles import quantile
 
 Json = dict[str, Any]
@@ -69,6 +73,12 @@ def node_json(status: NodeStatus) -> Json:
         "lookup_hops": {name: histogram_json(one) for name, one in sorted(stats.lookup_hops.items())},
         "lookup_dead_hops": stats.lookup_dead_hops,
         "keys_under_replicated": stats.keys_under_replicated,
+        "consistent": status.consistent,
+        "health_score": status.health_score,
+        "suspicions": dict(sorted(stats.suspicions.items())),
+        "lost": [_peer(peer) for peer in status.lost],
+        "second_ring": [_peer(peer) for peer in status.second_ring],
+        "ring_merges": stats.ring_merges,
     }
 
 
@@ -124,6 +134,44 @@ def _walked(walked: WalkedNode) -> Json:
         },
         "owned_ratio": status.owned_ratio,
         "estimated_nodes": status.estimated_nodes,
+    }
+
+
+def check_json(check: RingCheck) -> Json:
+    """Whether the ring is right: `/admin/api/ring/check`."""
+    return {
+        "consistent": check.consistent,
+        "nodes": check.nodes,
+        "violations": [_violation(violation) for violation in check.violations],
+        "complete": check.complete,
+        "seconds": round(check.seconds, 3),
+    }
+
+
+def _violation(violation: Violation) -> Json:
+    idents = [ident_hex(ident) for ident in violation.nodes]
+    return {
+        "invariant": violation.invariant,
+        "node": idents[0],
+        "detail": violation.detail,
+        "nodes_involved": idents,
+        "explanation": explanation(violation.invariant),
+    }
+
+
+def events_json(events: Sequence[Event], last: int, limit: int) -> Json:
+    """The oldest of some events, at most `limit`: `/admin/api/events`. more: there are newer ones. last: the newest."""
+    return {"events": [_event(event) for event in events[:limit]], "more": len(events) > limit, "last": last}
+
+
+def _event(event: Event) -> Json:
+    return {
+        "number": event.number,
+        "time": round(event.wall_s, 3),
+        "pointer": event.pointer,
+        "before": [_peer(peer) for peer in event.before],
+        "after": [_peer(peer) for peer in event.after],
+        "cause": event.cause,
     }
 
 

@@ -1,22 +1,25 @@
-"""Where every answer of the admin port comes from: the node's snapshot and its three questions to the ring.
+"""Where every answer of the admin port comes from: the node's snapshot, its journal, its questions to the ring.
 
-Only this file calls the node. A walk is shared: several open pages cost the ring no more than one.
+Only this file calls the node. Walks and checks are shared: several open pages cost the ring no more than one.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gdht.errors import GdhtError
-from gdht.node.status import KeyReport, NodeStatus, Trace, Walk
+from gdht.node.journal import Event
+from gdht.node.status import KeyReport, NodeStatus, RingCheck, Trace, Walk
 
-WALK_FRESH_S = 1.0
-"""A walk this young is handed out again."""
+FRESH_S = 1.0
+"""An answer of the ring this young is handed out again."""
 
-WALK_STALE_S_MAX = 15.0
-"""While a newer walk is under way, others get the last one if it is not older than this."""
+STALE_S_MAX = 15.0
+"""While a newer answer is under way, others get the last one if it is not older than this."""
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,12 @@ class Queries(Protocol):
 
     def walk(self) -> Walk:
         """Every node, clockwise from this one, bounded in nodes and time."""
+
+    def check(self) -> RingCheck:
+        """What is wrong with the ring, bounded in nodes and time."""
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        """What happened to the pointers after event number `since`, oldest first. Switches: no."""
 
     def where(self, key: bytes) -> KeyReport:
         """Who should hold a key (32 bytes) and who does."""
@@ -41,25 +50,51 @@ class SnapshotFailed(GdhtError):
 
 
 @dataclass(frozen=True, slots=True)
-class DatedWalk:
-    """A walk and when it ended, in seconds of the monotonic clock."""
+class Dated(Generic[Answer]):
+    """An answer and when it was there, in seconds of the monotonic clock."""
 
-    walk: Walk
+    answer: Answer
     ended_at_s: float
 
     def age_s(self) -> float:
-        """How long ago it ended."""
+        """How long ago that was."""
         return time.monotonic() - self.ended_at_s
 
 
+class Shared(Generic[Answer]):
+    """A question to the ring whose answer is good for all who ask at about the same time.
+
+    No lock: requests may be greenlets of one thread, where a thread's lock would stop them all. Only those that come
+    while the very first question is under way ask for themselves.
+    """
+
+    def __init__(self, ask: Callable[[], Answer]) -> None:
+        self._ask = ask
+        self._last: Dated[Answer] | None = None
+        self._under_way = 0
+
+    def __call__(self) -> Answer:
+        """An answer at most FRESH_S old, or up to STALE_S_MAX while the next one is under way. Switches: yes."""
+        last = self._last
+        if last is not None and last.age_s() < (STALE_S_MAX if self._under_way else FRESH_S):
+            return last.answer
+        self._under_way += 1
+        try:
+            answer = self._ask()
+        finally:
+            self._under_way -= 1
+        self._last = Dated(answer, time.monotonic())
+        return answer
+
+
 class Source:
-    """The node as the admin port sees it."""
+    """The node as the admin port sees it. walk, check: the ring as it was a moment ago. Switches: those two do."""
 
     def __init__(self, status: Callable[[], NodeStatus], queries: Queries) -> None:
         self._status = status
         self._queries = queries
-        self._last: DatedWalk | None = None
-        self._walks_under_way = 0
+        self.walk: Shared[Walk] = Shared(queries.walk)
+        self.check: Shared[RingCheck] = Shared(queries.check)
 
     def status(self) -> NodeStatus:
         """A fresh snapshot. Raises: SnapshotFailed (answer 503). Switches: no."""
@@ -69,24 +104,9 @@ class Source:
             logger.exception("the node's snapshot failed")
             raise SnapshotFailed(f"the node cannot describe itself: {type(error).__name__}") from error
 
-    def walk(self) -> Walk:
-        """The ring as seen at most a second ago, or a little longer while a walk is under way. Switches: yes.
-
-        No lock: requests may be greenlets of one thread, where a thread's lock would stop them all. Only those that
-        come while the very first walk is under way start their own.
-        """
-        last = self._last
-        if last is not None:
-            age_s_max = WALK_STALE_S_MAX if self._walks_under_way else WALK_FRESH_S
-            if last.age_s() < age_s_max:
-                return last.walk
-        self._walks_under_way += 1
-        try:
-            walk = self._queries.walk()
-        finally:
-            self._walks_under_way -= 1
-        self._last = DatedWalk(walk, time.monotonic())
-        return walk
+    def events(self, since: int) -> tuple[Event, ...]:
+        """The events after that number, as far as they are remembered, oldest first. Switches: no."""
+        return self._queries.events(since)
 
     def where(self, key: bytes) -> KeyReport:
         """Who should hold a key and who does. Switches: yes."""

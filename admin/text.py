@@ -8,6 +8,8 @@ from math import log2
 
 from gdht.core.ident import ident_hex
 
+from .invariants import explanation
+
 KEY_FORM = "a text, or hex: and 64 hex digits"
 UNKNOWN = "\N{EN DASH}"
 
@@ -137,4 +139,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "seconds": seconds,
     "duration": duration,
     "plural": plural,
+    "explanation": explanation,
 }

@@ -1,5 +1,6 @@
 // The ring page, kept fresh: elements stay what they are, only what changed in them is set. So focus and selection stay.
 
+import { markWrong, ringSeen } from "./check.js";
 import { keepFresh } from "./live.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -111,6 +112,8 @@ function use(text) {
     byId("announce").textContent = "The selected node has left the ring.";
     chosen = null;
   }
+  markWrong();
+  ringSeen(view.nodes.map((node) => `${node.key} ${node.role === "silent"}`).join());
   showChoice();
   if (hadFocus && !nodes.contains(document.activeElement)) nodes.firstElementChild.focus();
   return view.refresh_seconds;

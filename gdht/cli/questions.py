@@ -1,4 +1,4 @@
-"""`gdht status`, `ring`, `where` and `trace`: questions to a running node, through its admin port."""
+"""`gdht status`, `where` and `trace`: questions to a running node, through its admin port."""
 
 from collections.abc import Iterator
 
@@ -34,6 +34,13 @@ def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
     yield "p2p / api / admin", " / ".join((node["p2p_address"], node["api_address"], node["admin_address"]))
     yield "predecessor", _peer(answer["predecessor"])
     yield "successors", ", ".join(_peer(peer) for peer in answer["successors"]) or None
+    yield "neighbours", {True: "agree", False: "DO NOT AGREE", None: "not compared yet"}[answer["consistent"]]
+    if answer["lost"]:
+        yield "lost", ", ".join(_peer(peer) for peer in answer["lost"])
+    if answer["second_ring"]:
+        yield "SECOND RING", ", ".join(_peer(peer) for peer in answer["second_ring"])
+    if answer["health_score"]:
+        yield "health", f"lags: waits {answer['health_score'] + 1} times as long for others"
     yield "owns", f"{percent(answer['owned_ratio'])} of the ring"
     yield "keys", f"{keys['owned']} owned, {keys['replica']} replica, {keys['misplaced']} misplaced"
     yield "store", f"{store['bytes']:,} of {store['capacity_bytes']:,} bytes"
@@ -49,40 +56,6 @@ def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
 
 def _peer(peer: Json | None) -> str:
     return UNKNOWN if peer is None else f"{short(peer['id'])} at {peer['address']}"
-
-
-@click.command(short_help="List all nodes.")
-@asks_admin
-@click.pass_context
-def ring(ctx: click.Context, port: AdminPort, as_json: bool) -> None:
-    """List all nodes, clockwise from the one asked; exit code 1 when the walk did not come full circle.
-
-    \b
-    gdht ring --json | jq '.nodes[].node.api_address'
-    """
-    answer = port.ask("ring/walk")
-    with port.reading():
-        rows, complete = [_ring_row(entry) for entry in answer["nodes"]], bool(answer["complete"])
-    if as_json:
-        print_json(answer)
-    else:
-        print_table(("node", "state", "p2p", "api", "share>", "owned>", "replica>", "misplaced>", "successor"), rows)
-    if not complete:
-        click.echo("The walk did not come full circle: the ring is changing, or broken. Try again.", err=True)
-        ctx.exit(1)
-
-
-def _ring_row(entry: Json) -> tuple[object, ...]:
-    node, keys = entry["node"], entry["keys"] or {}
-    return (
-        short(node["id"]),
-        node["state"] or f"no answer: {entry.get('error', '')}",
-        node["p2p_address"],
-        node["api_address"],
-        percent(entry["owned_ratio"]),
-        *(keys.get(role) for role in ("owned", "replica", "misplaced")),
-        short(entry["successors"][0]["id"]) if entry["successors"] else None,
-    )
 
 
 @click.command(short_help="Show who holds a key.")

@@ -32,6 +32,7 @@ def find_successor(
     purpose: str,
     strict: bool = False,
     replicas: int = 1,
+    confirmed: bool = False,
     via: tuple[Peer, ...] = (),
     elsewhere: bool = False,
     dead: set[int] | None = None,
@@ -40,10 +41,10 @@ def find_successor(
     """Find the owner of an identifier and the nodes that follow it. Switches: yes.
 
     purpose: the label it is counted under. strict: the answer must come from the owner's predecessor. replicas: how
-    many nodes the answer should name, the owner included; it may be fewer. via: peers to ask first. elsewhere: ask only
-    these and whom they name, nobody that we know ourselves. dead: identifiers of peers known to be dead; those that
-    turn out so are added. deadline_s: when to give up, by `rt.now()`, should that be sooner than the lookup's own
-    budget.
+    many nodes the answer should name, the owner included; it may be fewer. confirmed: ask the owner itself in any case.
+    via: peers to ask first. elsewhere: ask only these and whom they name, nobody that we know ourselves. dead:
+    identifiers of peers known to be dead; those that turn out so are added. deadline_s: when to give up, by `rt.now()`,
+    should that be sooner than the lookup's own budget.
     Raises: LookupFailed; try again later.
     """
     lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead)
@@ -56,7 +57,8 @@ def find_successor(
                 lookup.hear(node.ring.closest_preceding(ident, None))
             lookup.ask_first(tuple(peer for peer in via if peer.ident != node.me.ident))
             found = _ask_until_found(rt, node, lookup, strict, deadline_s)
-        if len(found.peers) < replicas and not (found.responder == node.me and node.ring.spans):
+        all_known = found.responder == node.me and node.ring.spans
+        if confirmed or (len(found.peers) < replicas and not all_known):
             found = _name_replicas(rt, node, lookup, found, deadline_s)
     except LookupFailed as error:
         _count(rt, node, lookup, purpose, error.result, started_s)

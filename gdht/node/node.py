@@ -139,8 +139,7 @@ class Node:
 
     def find_successor(self, ident: int) -> Found:
         """The owner of an identifier by its own word, and how it was found. Switches: yes. Raises: LookupFailed."""
-        everybody = self._node.ring.length + 2  # more replicas than any answer names: the owner itself is asked
-        return find_successor(self._rt, self._node, ident, purpose="trace", replicas=everybody)
+        return find_successor(self._rt, self._node, ident, purpose="trace", confirmed=True)
 
     # Questions -------------------------------------------------------------------------------------------------------
 
@@ -223,7 +222,7 @@ class Node:
             health_score=node.health.score,
             lost=node.lost.peers,
             second_ring=node.lost.second_ring,
-            consistent=node.consistent,
+            consistent=node.consistent if node.is_member else None,
             stats=node.stats,
         )
 

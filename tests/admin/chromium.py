@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -51,8 +52,11 @@ class Browser:
         return element
 
     def text(self, css: str) -> str:
-        """What the one element that fits shows."""
-        return self.one(css).text
+        """What the one element that fits shows; it is looked for again when the page redraws it meanwhile."""
+        try:
+            return self.one(css).text
+        except StaleElementReferenceException:
+            return self.one(css).text
 
     def wait(self, until: Callable[[], Any], what: str) -> None:
         """Wait for something to become true."""

@@ -15,9 +15,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from gdht.admin import create_app
 from gdht.core.ident import IDENTS, distance, finger_start, key_ident
+from gdht.core.invariant import Violation
 from gdht.core.messages import P2pReplyStat, P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Version
+from gdht.node.journal import Event
 from gdht.node.stats import Stats
 from gdht.node.status import (
     Check,
@@ -26,6 +28,7 @@ from gdht.node.status import (
     KeyCounts,
     KeyReport,
     NodeStatus,
+    RingCheck,
     State,
     Trace,
     TraceHop,
@@ -57,6 +60,9 @@ class FakeRing:
         self.changes: dict[str, Any] = {}  # fields of the snapshot
         self.stats = Stats()
         self.walks = 0
+        self.checks = 0
+        self.violations: tuple[Violation, ...] = ()
+        self.journal: list[Event] = []
 
     def clockwise(self, first: Peer) -> list[Peer]:
         """All peers, clockwise from one of them."""
@@ -135,6 +141,18 @@ class FakeRing:
             for peer in self.clockwise(self.me)
         ]
         return Walk(tuple(nodes if self.complete else nodes[: (len(nodes) + 1) // 2]), self.complete)
+
+    def check(self) -> RingCheck:
+        """All nodes, or half of them, and what tests say is wrong."""
+        self.checks += 1
+        if self.error:
+            raise self.error
+        nodes = len(self.peers) if self.complete else (len(self.peers) + 1) // 2
+        return RingCheck(nodes, self.complete, self.violations, 0.0123)
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        """What tests say has happened."""
+        return tuple(event for event in self.journal if event.number > since)
 
     def where(self, key: bytes) -> KeyReport:
         """Owner and two replicas; the first replica lacks the key, the second does not answer."""

@@ -1,11 +1,19 @@
 """The JSON under /admin/api/."""
 
+import inspect
+import re
+
 import pytest
 from flask.testing import FlaskClient
 
 from gdht.admin import create_app
+from gdht.admin.invariants import EXPLANATIONS
+from gdht.core import invariant
 from gdht.core.ident import ident_hex
+from gdht.core.invariant import Violation
 from gdht.errors import LookupFailed, RemoteProtocolError
+from gdht.node import check as check_module
+from gdht.node.journal import Event
 
 KEY = "ab" * 32
 
@@ -64,6 +72,110 @@ def test_a_partial_walk_says_so(ring, client: FlaskClient):
     assert client.get("/admin/api/ring/walk").json["complete"] is False
 
 
+# Check and events -----------------------------------------------------------------------------------------------------
+
+
+def test_a_check_of_a_right_ring_has_exactly_the_documented_fields(client: FlaskClient):
+    assert list(client.get("/admin/api/ring/check").json.items()) == [
+        ("consistent", True), ("nodes", 8), ("violations", []), ("complete", True), ("seconds", 0.012),
+    ]  # fmt: skip
+
+
+def test_a_check_names_what_is_wrong_in_the_order_given(ring, client: FlaskClient):
+    ring.violations = (Violation("live_successor", (7,), "all gone"), Violation("all_answer", (9, 7), "timed out"))
+    answer = client.get("/admin/api/ring/check").json
+    assert answer["consistent"] is False
+    assert answer["violations"] == [
+        {
+            "invariant": "live_successor",
+            "node": ident_hex(7),
+            "detail": "all gone",
+            "nodes_involved": [ident_hex(7)],
+            "explanation": EXPLANATIONS["live_successor"],
+        },
+        {
+            "invariant": "all_answer",
+            "node": ident_hex(9),
+            "detail": "timed out",
+            "nodes_involved": [ident_hex(9), ident_hex(7)],
+            "explanation": EXPLANATIONS["all_answer"],
+        },
+    ]
+
+
+def test_a_ring_that_was_not_seen_whole_is_not_called_consistent(ring, client: FlaskClient):
+    ring.complete = False
+    answer = client.get("/admin/api/ring/check").json
+    assert (answer["consistent"], answer["complete"], answer["nodes"], answer["violations"]) == (False, False, 4, [])
+
+
+def test_every_invariant_that_a_check_may_name_is_explained_and_no_other():
+    named = re.findall(r'Violation\(\s*"(\w+)"', inspect.getsource(invariant) + inspect.getsource(check_module))
+    assert set(EXPLANATIONS) == set(named)
+
+
+@pytest.fixture
+def three_events(ring):
+    """A predecessor that came, a successor that changed, a state entered."""
+    one, two = ring.peers[:2]
+    ring.journal = [
+        Event(4, 1_700_000_000.25, "predecessor", (), (one,), "notified"),
+        Event(5, 1_700_000_001.0, "successor", (one,), (two,), "successor lost"),
+        Event(6, 1_700_000_002.0, "state", (), (), "isolated"),
+    ]
+    return ring.journal
+
+
+def test_events_have_exactly_the_documented_fields(ring, three_events, client: FlaskClient):
+    answer = client.get("/admin/api/events").json
+    assert list(answer) == ["events", "more", "last"]
+    assert answer["events"][1] == {
+        "number": 5,
+        "time": 1_700_000_001.0,
+        "pointer": "successor",
+        "before": [_fields(ring.peers[0])],
+        "after": [_fields(ring.peers[1])],
+        "cause": "successor lost",
+    }
+    assert [event["number"] for event in answer["events"]] == [4, 5, 6]
+    assert (answer["more"], answer["last"]) == (False, 6)
+
+
+def test_a_node_without_events_has_the_last_number_0(client: FlaskClient):
+    assert client.get("/admin/api/events?since=9").json == {"events": [], "more": False, "last": 0}
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers", "more"),
+    [
+        ("since=4", [5, 6], False), ("since=6", [], False), ("limit=2", [4, 5], True), ("since=4&limit=1", [5], True),
+        ("limit=0", [], True), ("limit=999999999", [4, 5, 6], False),
+    ],
+)  # fmt: skip
+def test_events_are_read_on_from_a_number_and_in_pieces(three_events, client: FlaskClient, query, numbers, more):
+    answer = client.get(f"/admin/api/events?{query}").json
+    assert ([event["number"] for event in answer["events"]], answer["more"], answer["last"]) == (numbers, more, 6)
+
+
+@pytest.mark.parametrize("query", ["since=x", "since=-1", "limit=1.5", "limit=", "since=" + "9" * 30])
+def test_a_number_that_is_none_is_refused(client: FlaskClient, query):
+    answer = client.get(f"/admin/api/events?{query}")
+    assert answer.status_code == 400
+    assert answer.json == {"error": f"{query.partition('=')[0]} is a whole number of 0 or more"}
+
+
+def test_node_tells_its_health_and_whom_it_lost(ring, client: FlaskClient):
+    gone, elsewhere = ring.peers[2:4]
+    ring.changes |= {"health_score": 2, "lost": (gone, elsewhere), "second_ring": (elsewhere,), "consistent": None}
+    ring.stats.suspicions["refuted"] += 3
+    answer = client.get("/admin/api/node").json
+    assert (answer["health_score"], answer["consistent"], answer["suspicions"]) == (2, None, {"refuted": 3})
+    assert (answer["lost"], answer["second_ring"]) == ([_fields(gone), _fields(elsewhere)], [_fields(elsewhere)])
+
+
+# Keys and traces ------------------------------------------------------------------------------------------------------
+
+
 def test_a_key_report_tells_who_holds_it(ring, client: FlaskClient):
     answer = client.get(f"/admin/api/keys/{KEY}").json
     assert answer["key"] == KEY
@@ -103,7 +215,7 @@ def test_a_wrong_method_is_json_too(client: FlaskClient):
     assert (answer.status_code, answer.headers["Allow"], list(answer.json)) == (405, "GET, HEAD", ["error"])
 
 
-@pytest.mark.parametrize("path", ["ring/walk", f"keys/{KEY}", f"trace/{KEY}"])
+@pytest.mark.parametrize("path", ["ring/walk", "ring/check", f"keys/{KEY}", f"trace/{KEY}"])
 @pytest.mark.parametrize(
     ("error", "code"),
     [(LookupFailed("no_route", "nobody left to ask"), 503), (RemoteProtocolError("size", "bad"), 502)],

@@ -7,10 +7,16 @@ from selenium.webdriver.common.keys import Keys
 
 from gdht.admin import create_app
 from gdht.core.ident import ident_hex
+from gdht.core.invariant import Violation
+from gdht.node.journal import Event
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PICTURES = Path(__file__).parents[2] / "artifacts" / "admin"
+PATHS = [
+    *("/admin/ring", "/admin/ring/check", "/admin/events", "/admin/"),
+    *("/admin/keys?key=hello", "/admin/trace?key=hello"),
+]
 LIVE = "return document.querySelector('.live-text').textContent.includes('·')"
 
 
@@ -35,6 +41,25 @@ def show(browser, serve):
 
 def _key(peer):
     return ident_hex(peer.ident)
+
+
+def _violations(ring):
+    """A silent node, and its predecessor's list."""
+    silent, before = ring.clockwise(ring.me)[3], ring.clockwise(ring.me)[2]
+    return (
+        Violation("all_answer", (silent.ident, before.ident), f"{silent.address}: did not answer within 2 s"),
+        Violation("ideal_successors", (before.ident,), f"{before.address}: 1a2b3c4d 22334455 in place of 22334455"),
+    )
+
+
+def _events(ring):
+    """A node that came and went."""
+    one, two = ring.clockwise(ring.me)[1:3]
+    return [
+        Event(1, 1_700_000_000.0, "successor", (two,), (one,), "closer successor"),
+        Event(2, 1_700_000_001.0, "fingers", (), tuple(ring.peers[:6]), "finger fixed"),
+        Event(3, 1_700_000_002.0, "successor", (one,), (two,), "successor lost"),
+    ]
 
 
 @pytest.mark.parametrize("nodes", [1, 8, 200])
@@ -208,9 +233,10 @@ def test_without_scripts_the_table_and_the_drawing_are_there(make_ring, show):
     page.save(PICTURES / "ring-8-without-scripts.png")
 
 
-@pytest.mark.parametrize("path", ["/admin/ring", "/admin/", "/admin/keys?key=hello", "/admin/trace?key=hello"])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_sideways_scrolling(ring, show, path, scheme):
+    ring.violations, ring.journal = _violations(ring), _events(ring)
     page = show(ring, path, width=360, scheme=scheme)
     assert page.run("return document.documentElement.scrollWidth") <= 360
     page.save(PICTURES / f"{path.strip('/').split('?')[0].replace('/', '-')}-360-{scheme}.png")
@@ -258,3 +284,78 @@ def test_a_key_is_asked_for_in_the_form(ring, show):
     page.wait(lambda: "Lookup" in page.text("main"), "the trace")
     assert "dead: timed out" in page.text("main")
     page.save(PICTURES / "trace-light.png")
+
+
+# Check and events -----------------------------------------------------------------------------------------------------
+
+VERDICT = "#check-result .notice"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_ring_is_checked_when_its_page_opens_and_what_is_wrong_is_marked(ring, show, scheme):
+    ring.violations = _violations(ring)
+    page = show(ring, scheme=scheme)
+    page.wait(lambda: page.all(VERDICT), "the verdict")
+    assert page.text(VERDICT) == "No. 2 violations; first: all_answer."
+    marked = {_key(peer) for peer in ring.clockwise(ring.me)[2:4]}
+    assert {node.get_attribute("data-key") for node in page.all("#nodes .node.wrong")} == marked
+    assert {row.get_attribute("data-key") for row in page.all("#rows tr.wrong")} == marked
+    page.save(PICTURES / f"ring-8-wrong-{scheme}.png")
+
+
+def test_a_wrong_ring_is_checked_again_until_it_is_right(ring, show):
+    ring.violations = _violations(ring)
+    page = show(ring)
+    page.wait(lambda: page.all(VERDICT), "the verdict")
+    ring.violations = ()
+    page.wait(lambda: page.text(VERDICT) == "Yes. All pointers of 8 nodes agree.", "right again")
+    assert page.all(".wrong") == []
+    checks = ring.checks
+    page.run("return new Promise((done) => setTimeout(done, 2600))")
+    assert ring.checks == checks  # the ring is walked again and again, but checked only when it changed
+    page.save(PICTURES / "ring-8-right.png")
+
+
+def test_a_node_that_goes_has_the_ring_checked_again(ring, show):
+    page = show(ring)
+    page.wait(lambda: page.text(VERDICT) == "Yes. All pointers of 8 nodes agree.", "right")
+    ring.peers = ring.peers[:3] + ring.peers[4:] if ring.peers[3] != ring.me else ring.peers[1:]
+    page.wait(lambda: page.text(VERDICT) == "Yes. All pointers of 7 nodes agree.", "seven are right")
+
+
+def test_a_click_checks_at_once(ring, show):
+    page = show(ring)
+    page.wait(lambda: page.text("#check-now") == "Check again", "the first check")
+    page.one("#pause").click()
+    page.run("return new Promise((done) => setTimeout(done, 1100))")  # older than what is handed out again
+    ring.violations = _violations(ring)
+    page.one("#check-now").click()
+    page.wait(lambda: page.text(VERDICT).startswith("No."), "the verdict")
+
+
+def test_without_scripts_a_link_leads_to_the_verdict_and_on_to_a_node(ring, show):
+    ring.violations = _violations(ring)
+    page = show(ring, scripts=False)
+    assert "Not checked yet" in page.text("#check-result")
+    page.one("#check-now").click()
+    assert page.text(VERDICT) == "No. 2 violations; first: all_answer."
+    page.save(PICTURES / "check-without-scripts.png")
+    page.all(".violations a")[0].click()
+    assert page.driver.current_url.endswith(f"/admin/ring#node-{_key(ring.clockwise(ring.me)[3])}")
+
+
+def test_events_come_in_while_one_looks(ring, show):
+    ring.journal = _events(ring)
+    page = show(ring, "/admin/events")
+    assert [row.get_attribute("data-key") for row in page.all("#events tr")] == ["3", "2", "1"]
+    page.save(PICTURES / "events-light.png")
+    ring.journal = [*ring.journal, Event(4, 1_700_000_009.0, "state", (), (), "isolated")]
+    page.wait(lambda: len(page.all("#events tr")) == 4, "the new event")
+    assert "isolated" in page.text("#events tr:first-child")
+
+
+def test_the_first_event_takes_the_place_of_the_empty_page(ring, show):
+    page = show(ring, "/admin/events")
+    assert "Nothing yet." in page.text("#content")
+    ring.journal = _events(ring)
+    page.wait(lambda: len(page.all("#events tr")) == 3, "the events")

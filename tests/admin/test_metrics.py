@@ -9,15 +9,15 @@ from flask.testing import FlaskClient
 from gdht.core.messages import METHODS
 from gdht.node.status import State
 
-# The metrics of the documented interface, less gdht_ring_consistent, which nothing measures yet.
 CORE = """
 gdht_build_info gdht_node_info gdht_node_state gdht_api_connections gdht_api_requests_total
 gdht_api_request_duration_seconds gdht_api_malformed_messages_total gdht_rpc_sent_requests_total
 gdht_rpc_sent_duration_seconds gdht_rpc_received_requests_total gdht_rpc_timeouts_total gdht_peer_connections
 gdht_lookups_total gdht_lookup_duration_seconds gdht_lookup_hops gdht_lookup_dead_hops_total gdht_ring_successors
 gdht_ring_predecessor_known gdht_ring_fingers_distinct gdht_ring_owned_ratio gdht_ring_estimated_nodes
-gdht_ring_pointer_changes_total gdht_maintenance_runs_total gdht_maintenance_last_success_timestamp_seconds
-gdht_store_keys gdht_store_bytes gdht_store_expired_keys_total gdht_store_rejected_writes_total
+gdht_ring_pointer_changes_total gdht_ring_consistent gdht_maintenance_runs_total
+gdht_maintenance_last_success_timestamp_seconds gdht_store_keys
+gdht_store_bytes gdht_store_expired_keys_total gdht_store_rejected_writes_total
 gdht_replica_writes_total gdht_put_acknowledged_replicas gdht_keys_under_replicated gdht_repaired_keys_total
 gdht_handoff_keys_total gdht_event_loop_lag_seconds python_info process_cpu_seconds_total
 """.split()
@@ -117,6 +117,30 @@ def test_exactly_one_state_is_1(ring, series):
     states = {name: value for name, value in series().items() if name.startswith("gdht_node_state{")}
     assert len(states) == 6
     assert [name for name, value in states.items() if value] == ['gdht_node_state{state="draining"}']
+
+
+def test_whether_the_ring_is_right_is_not_said_before_somebody_looked(ring, series):
+    assert series()["gdht_ring_consistent"] == 1
+    ring.changes["consistent"] = False
+    assert series()["gdht_ring_consistent"] == 0
+    ring.changes["consistent"] = None
+    assert "gdht_ring_consistent" not in series()
+
+
+def test_lost_peers_a_second_ring_and_our_own_health_are_told(ring, series):
+    quiet = {"gdht_ring_lost_peers": 0, "gdht_ring_second_ring_suspected": 0, "gdht_health_score": 0}
+    assert quiet.items() <= series().items()
+    ring.changes |= {"health_score": 3, "lost": tuple(ring.peers[:2]), "second_ring": (ring.peers[1],)}
+    ring.stats.ring_merges += 1
+    ring.stats.suspicions["refuted"] += 5
+    assert {
+        "gdht_ring_lost_peers": 2,
+        "gdht_ring_second_ring_suspected": 1,
+        "gdht_health_score": 3,
+        "gdht_ring_merges_total": 1,
+        'gdht_suspicions_total{result="refuted"}': 5,
+        'gdht_suspicions_total{result="confirmed"}': 0,
+    }.items() <= series().items()
 
 
 def test_buckets_are_cumulative(ring, series):

@@ -10,11 +10,16 @@ from flask.testing import FlaskClient
 from gdht.admin import create_app
 from gdht.admin.ring_view import make_view
 from gdht.core.ident import ident_hex
+from gdht.core.invariant import Violation
 from gdht.core.peer import Peer
 from gdht.errors import PeerUnreachable
+from gdht.node.journal import Event
 from gdht.node.status import State, Walk
 
-PAGES = ["/admin/", "/admin/ring", "/admin/keys", "/admin/trace", "/admin/keys?key=hello", "/admin/trace?key=hello"]
+PAGES = [
+    *("/admin/", "/admin/ring", "/admin/ring/check", "/admin/events", "/admin/keys", "/admin/trace"),
+    *("/admin/keys?key=hello", "/admin/trace?key=hello"),
+]
 HOSTILE = "\"><script>alert(1)</script>'&{{7*7}}:80"
 
 
@@ -89,7 +94,9 @@ def test_what_peers_say_is_never_markup(ring, client: FlaskClient, path):
     )
     owner = ring.owner
     ring.owner = lambda ident: hostile if "key" in path else owner(ident)
-    ring.changes |= {"ring_name": HOSTILE, "predecessors": (hostile,)}
+    ring.changes |= {"ring_name": HOSTILE, "predecessors": (hostile,), "lost": (hostile,), "second_ring": (hostile,)}
+    ring.violations = (Violation("all_answer", (hostile.ident,), HOSTILE),)
+    ring.journal = [Event(1, 1_700_000_000.0, "successor", (hostile,), (), HOSTILE)]
     answer = client.get(path)
     assert answer.status_code == 200
     if answer.mimetype == "text/html":
@@ -183,3 +190,78 @@ def test_the_node_itself_is_shown_from_its_snapshot_and_not_from_an_older_walk(r
     walk = ring.walk()
     status = replace(ring.status(), state=State.LEAVING)
     assert make_view(status, walk)["nodes"][0]["cells"]["state"] == "leaving"
+
+
+# Check and events -----------------------------------------------------------------------------------------------------
+
+
+def test_the_ring_page_leads_to_a_check_without_making_one(ring, client: FlaskClient):
+    assert 'href="/admin/ring/check"' in client.get("/admin/ring").text
+    assert ring.checks == 0
+
+
+def test_a_right_ring_is_told_so(ring, client: FlaskClient):
+    assert "<b>Yes.</b> All pointers of 8 nodes agree." in client.get("/admin/ring/check").text
+
+
+def test_a_wrong_ring_is_told_with_the_first_violation_and_the_nodes(ring, client: FlaskClient):
+    wrong = ring.peers[3].ident
+    ring.violations = (Violation("live_successor", (wrong,), "all gone"), Violation("principals", (1, 2), "2 of 8"))
+    html = client.get("/admin/ring/check").text
+    assert "<b>No.</b> 2 violations; first: <b>live_successor</b>." in html
+    assert f'href="/admin/ring#node-{ident_hex(wrong)}"' in html
+    assert f'data-nodes="{ident_hex(1)} {ident_hex(2)}"' in html
+    assert "all gone" in html
+    assert "Every member has a successor that lives" in html
+
+
+def test_of_many_violations_the_first_are_shown(ring, client: FlaskClient):
+    ring.violations = tuple(Violation("ideal_successors", (ident,), f"wrong {ident}.") for ident in range(500))
+    html = client.get("/admin/ring/check").text
+    assert "wrong 19." in html
+    assert "wrong 20." not in html
+    assert "And 480 more" in html
+
+
+def test_a_ring_seen_in_part_is_neither_right_nor_wrong(ring, client: FlaskClient):
+    ring.complete = False
+    html = client.get("/admin/ring/check").text
+    assert "<b>Not known.</b> Only a part of the ring could be seen: 4 nodes." in html
+
+
+def test_a_check_that_failed_is_said_on_the_page(ring, client: FlaskClient):
+    ring.error = PeerUnreachable("all <gone>")
+    answer = client.get("/admin/ring/check")
+    assert answer.status_code == 503
+    assert "The ring could not be checked: all &lt;gone&gt;" in answer.text
+
+
+def test_events_are_shown_newest_first_with_what_went_and_what_came(ring, client: FlaskClient):
+    assert "Nothing yet." in client.get("/admin/events").text
+    one, two, three = ring.peers[:3]
+    ring.journal = [
+        Event(1, 1_700_000_000.0, "predecessor", (), (one,), "notified"),
+        Event(2, 1_700_000_001.0, "successors", (one, two), (two, three), "pulled from the successor"),
+    ]
+    html = client.get("/admin/events").text
+    assert re.findall(r'<tr data-key="(\d+)"', html) == ["2", "1"]
+    assert "2023-11-14 22:13:21" in html
+    newest = html[html.index('data-key="2"') : html.index('data-key="1"')]
+    assert re.findall(r'aria-label="(\w+)".*?"address">([^<]+)<', newest) == [
+        ("gone", one.address),
+        ("new", three.address),
+    ]
+
+
+def test_the_overview_tells_of_health_lost_peers_and_a_second_ring(ring, client: FlaskClient):
+    html = client.get("/admin/").text
+    assert "keeps up" in html
+    assert "agree with this node" in html
+    assert "second ring" not in html
+    lost = ring.peers[4]
+    ring.changes |= {"health_score": 2, "lost": (lost,), "second_ring": (lost,), "consistent": False}
+    html = client.get("/admin/").text
+    assert "waits 3 times as long" in html
+    assert "do not agree" in html
+    assert "There is a second ring of this name." in html
+    assert "in another ring" in html

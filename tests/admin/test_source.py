@@ -1,4 +1,4 @@
-"""One walk serves several pages."""
+"""One walk or check serves several pages."""
 
 import threading
 
@@ -37,9 +37,6 @@ def test_a_fresh_walk_is_handed_out_again(ring, clock):
 
 
 def test_who_comes_during_a_walk_gets_the_last_one(ring, clock):
-    source = Source(ring.status, ring)
-    last = source.walk()
-    clock.now += 5
     started, go_on = threading.Event(), threading.Event()
     walk = ring.walk
 
@@ -49,6 +46,12 @@ def test_who_comes_during_a_walk_gets_the_last_one(ring, clock):
         return walk()
 
     ring.walk = slow_walk
+    source = Source(ring.status, ring)
+    go_on.set()
+    last = source.walk()
+    started.clear()
+    go_on.clear()
+    clock.now += 5
     walker = threading.Thread(target=source.walk)
     walker.start()
     assert started.wait(10)
@@ -67,3 +70,12 @@ def test_a_failed_walk_is_not_remembered(ring, clock):
             source.walk()
     ring.error = None
     assert source.walk().complete
+
+
+def test_a_check_is_shared_like_a_walk(ring, clock):
+    source = Source(ring.status, ring)
+    first = source.check()
+    clock.now += 0.9
+    assert source.check() is first
+    clock.now += 0.2
+    assert source.check() is not first

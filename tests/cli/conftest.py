@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 from click.testing import CliRunner, Result
 
+from gdht.admin import create_app
 from gdht.cli import cli
 from gdht.core.messages import DhtFailure, DhtGet, DhtPut, DhtSuccess
 from gdht.errors import RemoteProtocolError
 from gdht.wire.codec import DhtDecoder, encode_dht
+from tests.cli.fake_ring import Ring
 
 Run = Callable[..., Result]
 
@@ -142,3 +145,27 @@ def free_address() -> Iterator[str]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+class QuietHandler(WSGIRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def node() -> Iterator[tuple[str, Ring]]:
+    """The address of an admin port with token `secret`, and the ring behind it."""
+    ring = Ring()
+    server = make_server("127.0.0.1", 0, create_app(lambda: ring.status, ring, "secret"), handler_class=QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}", ring
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def ask(run, node) -> Run:
+    """Run a verb against the node, with its token."""
+    return lambda *line: run(*line, "--admin", node[0], "--token", "secret")

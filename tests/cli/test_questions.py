@@ -3,129 +3,17 @@
 import json
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
-from gdht.admin import create_app
 from gdht.cli.admin_port import parse_admin
 from gdht.client import hash_key
 from gdht.core.ident import ident_hex
-from gdht.core.messages import P2pReplyStat, P2pReplyStatus
 from gdht.core.peer import Peer
-from gdht.core.records import Version
 from gdht.node.stats import Stats
-from gdht.node.status import (
-    Check,
-    FingerStatus,
-    Holder,
-    KeyCounts,
-    KeyReport,
-    NodeStatus,
-    State,
-    Trace,
-    TraceHop,
-    Walk,
-    WalkedNode,
-)
-
-ME, NEXT, FAR = Peer(1 << 254, "127.0.0.1:6001"), Peer(2 << 254, "127.0.0.1:6002"), Peer(3 << 254, "127.0.0.1:6003")
-
-
-def status_of_me() -> NodeStatus:
-    stats = Stats()
-    stats.api_requests["get", "success"] = 41
-    stats.lookup_duration["get"].observe(0.0125)
-    return NodeStatus(
-        me=ME,
-        api_address="127.0.0.1:7001",
-        admin_address="127.0.0.1:8001",
-        ring_name="default",
-        state=State.ACTIVE,
-        uptime_s=3725.0,
-        predecessors=(FAR,),
-        successors=(NEXT, FAR),
-        successor_list_length=8,
-        fingers=(FingerStatus(255, 0, FAR),),
-        keys=KeyCounts(owned=12, replica=7),
-        store_bytes=1000,
-        store_bytes_max=1 << 30,
-        owned_ratio=0.5,
-        estimated_nodes=3.2,
-        live_checks=(Check("event_loop", True, "turned 0.1 s ago"),),
-        ready_checks=(Check("stabilize", False, "9.0 s ago"),),
-        health_score=0,
-        lost=(),
-        second_ring=(),
-        consistent=True,
-        stats=stats,
-    )
-
-
-def reply_of(peer: Peer, successor: Peer) -> P2pReplyStatus:
-    return P2pReplyStatus("active", "127.0.0.1:7002", "127.0.0.1:8002", (peer,), (successor,), 5, 6, 0, 99, 0.25, 3.0)
-
-
-def stat(present: bool) -> P2pReplyStat:
-    version = Version(1_700_000_000_000 << 16, ME.ident) if present else Version(0, 0)
-    return P2pReplyStat(bytes(32), present, 59_500 * present, 3 * present, version, 5 * present, bytes(32))
-
-
-class Ring:
-    """The answers of a ring, to be changed by a test."""
-
-    def __init__(self) -> None:
-        self.status = status_of_me()
-        self.walked = Walk((WalkedNode(ME, reply_of(ME, NEXT)), WalkedNode(NEXT, None, "timed out")), complete=True)
-        self.holders: tuple[Holder, ...] = (
-            Holder(NEXT, "owner", stat(True)),
-            Holder(FAR, "replica", None, "timed out"),
-        )
-        self.key_error = ""
-        self.hops: tuple[TraceHop, ...] = (
-            TraceHop(FAR, 255, 0.002, True, "timed out"),
-            TraceHop(NEXT, None, 0.001, False),
-        )
-        self.owner: Peer | None = NEXT
-        self.keys: list[bytes] = []
-
-    def walk(self) -> Walk:
-        return self.walked
-
-    def where(self, key: bytes) -> KeyReport:
-        self.keys.append(key)
-        return KeyReport(key, self.holders, self.key_error)
-
-    def trace(self, ident: int) -> Trace:
-        return Trace(ident, self.hops, self.owner, 0.0031, "" if self.owner else "nobody left to ask")
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def node() -> Iterator[tuple[str, Ring]]:
-    """The address of an admin port with token `secret`, and the ring behind it."""
-    ring = Ring()
-    server = make_server("127.0.0.1", 0, create_app(lambda: ring.status, ring, "secret"), handler_class=QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}", ring
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def ask(run, node) -> Callable[..., object]:
-    """Run a verb against the node, with its token."""
-    return lambda *line: run(*line, "--admin", node[0], "--token", "secret")
-
+from gdht.node.status import Holder, Walk, WalkedNode
+from tests.cli.fake_ring import FAR, ME, NEXT, reply_of, stat, status_of_me
 
 # What is shown --------------------------------------------------------------------------------------------------------
 
@@ -148,11 +36,27 @@ def test_status_shows_who_where_and_how(ask) -> None:
 
 
 def test_status_of_a_lone_new_node_needs_no_neighbours(ask, node) -> None:
-    node[1].status = replace(status_of_me(), predecessors=(), successors=(), fingers=(), stats=Stats())
+    node[1].status = replace(status_of_me(), predecessors=(), successors=(), fingers=(), consistent=None, stats=Stats())
     result = ask("status")
     assert result.exit_code == 0
     assert "unknown" not in result.stdout
     assert re.search(r"^predecessor +- *$", result.stdout, re.MULTILINE)
+
+
+def test_status_tells_of_trouble_only_when_there_is_some(ask, node) -> None:
+    quiet = ask("status").stdout
+    assert "agree" in quiet
+    for words in ("lost", "SECOND RING", "health", "DO NOT AGREE"):
+        assert words not in quiet
+    node[1].status = replace(status_of_me(), consistent=False, lost=(NEXT, FAR), second_ring=(FAR,), health_score=2)
+    loud = ask("status").stdout
+    for words in (
+        "DO NOT AGREE",
+        f"800000000000 at {NEXT.address}, c00000000000",
+        "SECOND RING",
+        "waits 3 times as long",
+    ):
+        assert words in loud
 
 
 def test_ring_lists_every_node_and_why_one_is_silent(ask) -> None:

@@ -56,6 +56,25 @@ def test_ring_lists_all_nodes_clockwise(ring: list[NodeProcess]) -> None:
     assert [met["node"]["p2p_address"] for met in walk["nodes"]] == [node.p2p for node in order]
 
 
+def test_ring_is_drawn_for_graphviz(ring: list[NodeProcess]) -> None:
+    text = said(run("ring", "--dot", "--admin", ring[2].admin))
+    assert (text.count("[style=solid]"), text.count("[style=dashed]")) == (len(ring), len(ring))
+    assert "red" not in text
+    assert all(f'"{node.p2p}\\n' in text for node in ring)
+
+
+def test_events_tell_how_a_node_came_into_the_ring(ring: list[NodeProcess]) -> None:
+    answer = json.loads(said(run("events", "--json", "--admin", ring[1].admin)))
+    told = [(event["pointer"], event["cause"]) for event in answer["events"]]
+    assert ("state", "active") in told
+    assert ("successor", "joined") in told
+    numbers = [event["number"] for event in answer["events"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    later = json.loads(said(run("events", "--json", "--since", "2", "--admin", ring[1].admin)))
+    assert later["events"][0]["number"] == 3
+    assert "joined" in said(run("events", "--admin", ring[1].admin))
+
+
 def test_where_shows_the_holders_of_a_key_and_trace_the_way_to_its_owner(ring: list[NodeProcess]) -> None:
     said(run("put", "found", "x", "--api", ring[0].api, "--replication", "2", "--ttl", "60"))
     order = owners(ring, hashlib.sha256(b"found").digest())

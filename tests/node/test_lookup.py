@@ -142,3 +142,17 @@ def test_a_dead_finger_is_forgotten_by_any_lookup(world, ring):
     find(ring[0], 1550)
     assert 400 not in [finger.peer.ident for finger in ring[0].node.ring.fingers]
     assert 400 in [peer.ident for peer in ring[0].node.ring.successors]
+
+
+def test_a_confirmed_owner_has_been_asked_itself(world, ring):
+    found = find(ring[0], 250, confirmed=True)
+    assert found.owner.ident == 300
+    assert [hop.peer.ident for hop in found.trail] == [300]
+    assert find(ring[0], 250).trail == (), "its own list knows"
+
+
+def test_a_lookup_goes_on_past_an_owner_that_is_dead_and_the_last_of_a_list(world, ring):
+    """100 knows 200, 300 and 400; asked for 350 it names 400 and nobody after it, and 400 is dead."""
+    world.kill(400)
+    found = find(ring[0], 350, replicas=3)
+    assert [peer.ident for peer in found.peers] == [500, 600, 700]
