@@ -13,7 +13,7 @@ from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
-from gdht.sim.exhaustive_node import Steps
+from gdht.sim.exhaustive.node import Steps
 
 
 def join(rt: Runtime, node: NodeState, contact: Peer) -> None:

@@ -12,11 +12,11 @@ from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
-from gdht.sim import exhaustive
-from gdht.sim.exhaustive import DEPTH_MAX, Search, explore
-from gdht.sim.exhaustive_node import Ending, Local, NodeRunner, Steps
-from gdht.sim.exhaustive_quiet import Quiet
-from gdht.sim.exhaustive_world import Space, first_steps
+from gdht.sim.exhaustive import __main__ as command
+from gdht.sim.exhaustive.node import Ending, Local, NodeRunner, Steps
+from gdht.sim.exhaustive.quiet import Quiet
+from gdht.sim.exhaustive.search import DEPTH_MAX, Search, explore
+from gdht.sim.exhaustive.world import Space, first_steps
 
 
 @pytest.fixture(autouse=True)
@@ -176,20 +176,20 @@ def test_a_node_that_gives_the_ring_up_is_found():
 
 def run(monkeypatch, capsys, *arguments: str) -> tuple[int, list[str]]:
     monkeypatch.setattr(sys, "argv", ["exhaustive", *arguments])
-    return exhaustive.main(), capsys.readouterr().out.splitlines()
+    return command.main(), capsys.readouterr().out.splitlines()
 
 
 def test_the_command_prints_a_table(monkeypatch, capsys):
     code, lines = run(monkeypatch, capsys, "--nodes", "2", "--successors", "2", "--silent")
     assert code == 0
-    assert lines[0].split() == exhaustive.COLUMNS.split()
+    assert lines[0].split() == command.COLUMNS.split()
     assert lines[1].split()[:3] == ["2", "2", "1"]
     assert lines[2:] == []
 
 
 def test_the_command_tells_the_history_of_a_violation_and_fails(monkeypatch, capsys):
     broken = Steps(join=join_with_the_first_answer)
-    monkeypatch.setattr(exhaustive, "Space", lambda nodes, length, **options: Space(nodes, length, broken, **options))
+    monkeypatch.setattr(command, "Space", lambda nodes, length, **options: Space(nodes, length, broken, **options))
     code, lines = run(monkeypatch, capsys, "--nodes", "5", "--members", "3", "--depth", "10")
     assert code == 1
     assert lines[2].startswith("  1. ")

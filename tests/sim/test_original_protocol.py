@@ -13,9 +13,9 @@ import pytest
 
 from gdht.config import DhtConfig
 from gdht.sim.cluster import Cluster
-from gdht.sim.exhaustive import Exploration, explore
-from gdht.sim.exhaustive_node import Steps
-from gdht.sim.exhaustive_world import Space
+from gdht.sim.exhaustive.node import Steps
+from gdht.sim.exhaustive.search import Exploration, explore
+from gdht.sim.exhaustive.world import Space
 from gdht.sim.network import NetworkOptions, exponential
 from gdht.sim.scheduler import SimulationFailed
 from tests.sim import original_protocol

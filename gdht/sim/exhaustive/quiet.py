@@ -5,8 +5,8 @@ checks its predecessor, each step without a break. What the nodes do is then dec
 world at the beginning of a round needs the same rounds from there.
 """
 
-from gdht.sim.exhaustive_node import PERIODIC, Life, Step
-from gdht.sim.exhaustive_world import Places, Space
+from gdht.sim.exhaustive.node import PERIODIC, Life, Step
+from gdht.sim.exhaustive.world import Places, Space
 
 ROUNDS_MAX = 30
 """When to stop waiting for the ideal ring; the slowest found needs far fewer."""

@@ -1,26 +1,14 @@
-"""Every history of a small ring: all interleavings of joins, failures and maintenance steps, to a depth or to the end.
+"""The exploration: breadth first over the worlds of a small ring, and the shortest history to what is wrong."""
 
-The proof of the protocol begins with r + 1 members and full lists; this covers the rings before that, and the code.
-What runs are the real steps and handlers (`gdht.sim.exhaustive_node`), one query at a time
-(`gdht.sim.exhaustive_world`). A member fails only where the assumption of the proof, or in a smaller ring its
-counterpart, allows it (`gdht.core.invariant.may_fail`). Safety is demanded in every state, and the ideal ring within
-a few rounds after quiet (`gdht.sim.exhaustive_quiet`).
-
-    python -m gdht.sim.exhaustive --successors 2 --nodes 4
-"""
-
-import logging
-import sys
-from argparse import ArgumentParser
 from collections.abc import Iterable
 from itertools import islice, pairwise
 from math import ceil
 from time import monotonic
 from typing import NamedTuple
 
-from gdht.sim.exhaustive_node import Answered, Ending, Fork, Halted, Local
-from gdht.sim.exhaustive_quiet import Quiet
-from gdht.sim.exhaustive_world import Move, Places, Space, World
+from gdht.sim.exhaustive.node import Answered, Fork, Halted, Local
+from gdht.sim.exhaustive.quiet import Quiet
+from gdht.sim.exhaustive.world import Move, Places, Space, World
 
 QUIET_STATES_MAX = 20_000
 """Quiet is tried from at most so many states: every state of a small exploration, else every so manieth."""
@@ -184,62 +172,3 @@ def pointers_of(space: Space, place: int, local: Local) -> str:
         for offsets in (pointers.successors, local.notified)
     )
     return f"{before} < {place} < {after or '-'}" + (f" (notified by {notified})" if notified else "")
-
-
-# The command ----------------------------------------------------------------------------------------------------------
-
-SELECTION = (
-    (1, 2, 1, DEPTH_MAX),
-    (2, 2, 1, DEPTH_MAX),
-    (3, 2, 1, DEPTH_MAX),
-    (3, 3, 1, DEPTH_MAX),
-    (4, 2, 1, 12),
-    (4, 2, 3, DEPTH_MAX),
-    (4, 3, 1, 12),
-    (5, 2, 3, 12),
-    (5, 2, 4, DEPTH_MAX),
-    (5, 3, 1, 9),
-    (5, 3, 4, DEPTH_MAX),
-)
-"""What is explored when nothing else is asked for: (nodes, r, members at the start, depth)."""
-
-COLUMNS = "nodes  r  start  depth     states  transitions  violations  rounds  seconds"
-
-
-def row(found: Exploration) -> str:
-    """One line of the table. The depth is marked when nothing lies beyond; rounds: to the ideal ring after quiet."""
-    depth = f"{found.depth}{'*' if found.complete else ' '}"
-    rounds = "never" if found.rounds_max is None else found.rounds_max
-    return (
-        f"{found.nodes:5} {found.length:2} {found.members:6} {depth:>6} {found.states:10} {found.transitions:12} "
-        f"{found.violations:11} {rounds:>7} {found.seconds:8.1f}"
-    )
-
-
-def main() -> int:
-    """Explore what the command line says and print a table; 1 when anything is violated."""
-    parser = ArgumentParser(prog="python -m gdht.sim.exhaustive", description="Explore small rings in full.")
-    parser.add_argument("--nodes", type=int, help="how many identifiers; all of the usual selection when not given")
-    parser.add_argument("--successors", type=int, default=2, help="r, the length of successor lists")
-    parser.add_argument("--members", type=int, default=1, help="how many of them are a ring at the start")
-    parser.add_argument("--depth", type=int, default=DEPTH_MAX, help="how many moves; by default until nothing is new")
-    parser.add_argument(
-        "--silent", action="store_true", help="calls to the dead may also time out, not only be refused"
-    )
-    parser.add_argument("--late", action="store_true", help="answers may be read later than they are given")
-    given = parser.parse_args()
-    logging.getLogger("gdht").setLevel(logging.CRITICAL)
-    chosen = SELECTION if given.nodes is None else ((given.nodes, given.successors, given.members, given.depth),)
-    sys.stdout.write(f"{COLUMNS}\n")
-    endings = tuple(Ending) if given.silent else (Ending.REFUSED,)
-    well = True
-    for nodes, length, members, depth in chosen:
-        found = explore(Space(nodes, length, endings=endings, late=given.late), members, depth)
-        sys.stdout.write("\n".join([row(found), *found.history, ""]))
-        sys.stdout.flush()
-        well &= found.well
-    return 0 if well else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

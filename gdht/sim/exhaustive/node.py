@@ -6,7 +6,7 @@ under a Runtime that gives those outcomes and stops the step at the first call b
 
 Every node is described from its own place: a peer is an offset, the number of places clockwise from the node to it.
 The protocol compares identifiers only by their cyclic order, so offsets mean the same wherever the node lies, and two
-worlds that differ by a turn of the circle are one (`gdht.sim.exhaustive_world`).
+worlds that differ by a turn of the circle are one (`gdht.sim.exhaustive.world`).
 
 Left out, as no step that moves a pointer of the protocol reads it: fingers, all but the way of a joining node's lookup,
 which may begin at any member here and so ends wherever fingers could lead it; hearsay predecessors beyond the first,

@@ -25,7 +25,7 @@ from gdht.core.invariant import (
     principal_violations,
 )
 from gdht.core.messages import Reply
-from gdht.sim.exhaustive_node import (
+from gdht.sim.exhaustive.node import (
     ABSENT,
     DEAD,
     PERIODIC,
