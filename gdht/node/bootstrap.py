@@ -27,6 +27,9 @@ RETRY_S_MAX = 5.0
 REFOUND_INTERVALS = 10
 """How long a node looks for a member before it asks whether all others are isolated too, in stabilize intervals."""
 
+OUTSIDE = (State.STARTING.value, State.JOINING.value, State.ISOLATED.value)
+"""What a node says of itself that is in no ring."""
+
 
 def enter_ring(rt: Runtime, node: NodeState) -> None:
     """Become a member, however long it takes. Switches: yes."""
@@ -61,8 +64,9 @@ def refound(rt: Runtime, node: NodeState) -> None:
         if isinstance(outcome, P2pReplyStatus):
             states[peer] = outcome.state
     isolated = [peer for peer, state in states.items() if state == State.ISOLATED.value]
-    if isolated and len(isolated) == len(states) and node.me.ident < min(peer.ident for peer in isolated):
-        log.warning("all that answer are isolated (%d): starting the ring again", len(isolated))
+    ring_lives = any(state not in OUTSIDE for state in states.values())
+    if isolated and not ring_lives and node.me.ident < min(peer.ident for peer in isolated):
+        log.warning("no member answers, but %d isolated nodes do: starting the ring again", len(isolated))
         found_ring(node)
 
 

@@ -8,11 +8,12 @@ import math
 from gdht.core.fingers import without_peer
 from gdht.core.ident import IDENTS
 from gdht.core.lookup import Found, Hop, Lookup
-from gdht.core.messages import P2pGetSuccessor, P2pReplySuccessor
+from gdht.core.messages import P2pGetNeighbours, P2pGetSuccessor, P2pReplyNeighbours, P2pReplySuccessor
 from gdht.core.peer import Peer
+from gdht.core.ring import Step
 from gdht.core.successors import successor_list
 from gdht.errors import GdhtError, LookupFailed
-from gdht.node.ask import is_dead
+from gdht.node.ask import ask, is_dead
 from gdht.node.journal import Cause
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
@@ -121,19 +122,42 @@ def _hear_closer(rt: Runtime, node: NodeState, lookup: Lookup, responder: Peer) 
 def _from_first_living(
     rt: Runtime, node: NodeState, lookup: Lookup, found: Found, deadline_s: float
 ) -> tuple[Peer, ...]:
-    """The owner by its own word and those it names; empty when all that were named are dead."""
-    peers = found.peers
-    while peers:
+    """The owner by its own word and those it names; empty when all that were named are dead.
+
+    Whoever is asked may name another one before it, which joined unnoticed; then that one's word is asked for.
+    """
+    peers, source, asked_ourselves = found.peers, found.responder, False
+    while peers and rt.now() < deadline_s:
         owner = peers[0]
-        if owner.ident == node.me.ident:
-            return lookup.living((node.me, *node.ring.successors))
-        if owner == found.responder or not lookup.may_ask(owner) or rt.now() >= deadline_s:
-            return peers
-        reply = _ask_hop(rt, node, lookup, owner, strict=False)
-        if reply is not None:
-            return lookup.living(reply.peers) if reply.final else peers
-        peers = lookup.living(peers)
-    return ()
+        if owner == source or (asked_ourselves if owner == node.me else not lookup.may_ask(owner)):
+            break
+        asked_ourselves |= owner == node.me
+        step = _owners_word(rt, node, lookup, owner)
+        if step is None:
+            peers = lookup.living(peers)
+        elif step.final:
+            peers, source = lookup.living(step.peers), owner
+        else:
+            peers = lookup.living((*_predecessor_of(rt, node, owner), *peers))
+    return peers
+
+
+def _owners_word(rt: Runtime, node: NodeState, lookup: Lookup, owner: Peer) -> Step | None:
+    """What the supposed owner says; None when it has no usable answer."""
+    if owner == node.me:
+        return node.ring.find_successor_step(lookup.ident, strict=False)
+    reply = _ask_hop(rt, node, lookup, owner, strict=False)
+    return None if reply is None else Step(reply.final, reply.peers)
+
+
+def _predecessor_of(rt: Runtime, node: NodeState, peer: Peer) -> tuple[Peer, ...]:
+    """The node before one that says that it is not the owner, nor knows it; empty when there is no telling."""
+    try:
+        reply = ask(rt, node, peer, P2pGetNeighbours())
+    except GdhtError:
+        return ()
+    assert isinstance(reply, P2pReplyNeighbours)
+    return reply.predecessors[:1]
 
 
 def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: bool) -> P2pReplySuccessor | None:

@@ -204,6 +204,15 @@ def test_while_one_of_the_others_is_a_member_no_second_ring_is_started(world):
     assert first.node.state is State.ISOLATED
 
 
+def test_newcomers_that_wait_do_not_keep_the_ring_from_being_started_again(world):
+    first, _second = isolated(world, 10, 20)
+    newcomer = world.add(5, [address(10)])
+    newcomer.node.state = State.JOINING
+    first.node.contacts = (*first.node.contacts, newcomer.me)
+    refound(first, first.node)
+    assert first.node.state is State.ACTIVE
+
+
 def test_a_newcomer_never_starts_a_ring_again(world):
     isolated(world, 20, 30)
     newcomer = world.add(10, [address(20)])

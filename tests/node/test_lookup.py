@@ -6,6 +6,7 @@ from gdht.core.messages import ErrorReason, P2pError, P2pGetSuccessor, P2pReplyS
 from gdht.errors import LookupFailed
 from gdht.node.journal import Cause
 from gdht.node.lookup import BUDGET_CALLS, HOPS_MAX, find_successor, trail_of
+from gdht.node.status import State
 
 IDENTS = list(range(100, 3300, 100))
 
@@ -156,3 +157,23 @@ def test_a_lookup_goes_on_past_an_owner_that_is_dead_and_the_last_of_a_list(worl
     world.kill(400)
     found = find(ring[0], 350, replicas=3)
     assert [peer.ident for peer in found.peers] == [500, 600, 700]
+
+
+def test_a_confirmed_owner_is_followed_to_a_newcomer_before_it(world, ring, at):
+    """270 has joined before 300; 300 knows, nobody else does."""
+    newcomer = world.add(270)
+    newcomer.node.state = State.ACTIVE
+    joined = newcomer.node.ring.with_successors(at(300), at(400)).with_predecessors(at(200))
+    newcomer.node.set_ring(joined, Cause.JOINED)
+    ring[2].node.set_ring(ring[2].node.ring.with_predecessors(at(270), at(200)), Cause.NOTIFIED)
+    assert find(ring[0], 250).owner.ident == 300
+    assert find(ring[0], 250, confirmed=True).owner.ident == 270
+
+
+def test_a_supposed_owner_that_only_says_no_is_asked_who_is_before_it(world, ring, at):
+    newcomer = world.add(270)
+    newcomer.node.state = State.ACTIVE
+    joined = newcomer.node.ring.with_successors(at(300), at(400)).with_predecessors(at(200))
+    newcomer.node.set_ring(joined, Cause.JOINED)
+    ring[2].node.set_ring(ring[2].node.ring.with_predecessors(at(270)), Cause.NOTIFIED)
+    assert find(ring[0], 250, confirmed=True).owner.ident == 270
