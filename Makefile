@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := gdht admin tests benchmarks setup.py
 PYTEST_ARGS ?=
 CONFIG ?= conf/node.ini
+SIMULATE_MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run ring test lint types unit format bench constraints clean
+.PHONY: help run ring test lint types unit format bench simulate constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +45,9 @@ format: $(INSTALLED_DEV) ## put the sources into shape
 
 bench: $(INSTALLED) ## gets and puts per second of rings on this machine, beside a plain echo
 	$(BIN)/python benchmarks/throughput.py
+
+simulate: $(INSTALLED) ## random histories of simulated rings on all cores (SIMULATE_MINUTES=10)
+	$(BIN)/python -m gdht.sim.soak --minutes $(SIMULATE_MINUTES)
 
 constraints: ## pin the newest versions that fit setup.py; run `make test` afterwards
 	rm -rf build/constraints && mkdir -p build

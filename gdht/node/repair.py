@@ -236,24 +236,34 @@ def hand_over(rt: Runtime, node: NodeState, go_on: Callable[[], bool]) -> int:
 
 
 def _hand_over_slice(rt: Runtime, node: NodeState, records: list[Record]) -> int:
-    """One successor after the other is offered what lacks a holder still; one that takes none is passed over."""
+    """One successor after the other is offered what lacks a holder still; one that takes none is passed over.
+
+    What none of them took is given to a node before us: it does not belong there, but that node will hand it on.
+    """
     lacking = {
         record.key: max(record.replication - position(node.ring, key_ident(record.key)), 1) for record in records
     }
     untaken = set(lacking)
     for peer in node.ring.successors:
-        offered = [record for record in records if lacking[record.key] and record.ttl_ms(rt.wall()) > 0]
-        if not offered:
-            break
-        try:
-            confirmed = hand_on(rt, node, peer, offered, "leave")
-        except GdhtError as error:
-            log.warning("hand-over failed peer=%s keys=%d error=%s", peer, len(offered), error)
-            continue
+        confirmed = _offer_leaving(rt, node, peer, [record for record in records if lacking[record.key]])
         untaken -= confirmed
         for key in confirmed:
             lacking[key] -= 1
+    for peer in node.ring.predecessors:
+        untaken -= _offer_leaving(rt, node, peer, [record for record in records if record.key in untaken])
     return sum(record.key in untaken and record.ttl_ms(rt.wall()) > 0 for record in records)
+
+
+def _offer_leaving(rt: Runtime, node: NodeState, peer: Peer, records: list[Record]) -> set[bytes]:
+    """Hand records on as we leave; the keys of those that the peer now holds. Switches: yes."""
+    living = [record for record in records if record.ttl_ms(rt.wall()) > 0]
+    if not living:
+        return set()
+    try:
+        return hand_on(rt, node, peer, living, "leave")
+    except GdhtError as error:
+        log.warning("hand-over failed peer=%s keys=%d error=%s", peer, len(living), error)
+        return set()
 
 
 # Expiry and counting --------------------------------------------------------------------------------------------------

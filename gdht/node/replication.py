@@ -4,7 +4,6 @@ A put goes to the owner and the `replication - 1` nodes after it at once and has
 it. A get asks the owner, then everybody who may hold a replica, and returns the newest copy.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from gdht.core.ident import key_ident
@@ -22,21 +21,13 @@ from gdht.core.messages import (
 from gdht.core.peer import Peer
 from gdht.core.placement import quorum
 from gdht.core.records import Version, is_ahead
-from gdht.errors import CallTimeout, GdhtError, LookupFailed, StoreError
-from gdht.node.ask import ask_each, is_dead
+from gdht.errors import CallTimeout, LookupFailed, StoreError
+from gdht.node.ask import ask_each
 from gdht.node.copies import accept_copy
-from gdht.node.lookup import find_successor
 from gdht.node.runtime import Outcome, Runtime
+from gdht.node.search import Search
 from gdht.node.state import NodeState
 from gdht.node.status import State
-
-ATTEMPTS_MAX = 20
-RETRY_S = 0.05
-"""A request whose owner is unclear is tried again at once, then after 50 ms, 100 ms, ...: 8.55 s in all, in which the
-heir of an owner that fell silent notices it."""
-
-BUDGET_CALLS = 5
-"""How long one request may take, in units of `call_timeout`; what has begun by then is finished."""
 
 
 class PutOutcome(NamedTuple):
@@ -57,53 +48,6 @@ class GetOutcome(NamedTuple):
 NOT_SERVING_PUT = PutOutcome("error", 0, 0)
 NOT_SERVING_GET = GetOutcome("error", None)
 NOT_FOUND = GetOutcome("not_found", None)
-
-
-class Search:
-    """What several attempts at one request share: peers known to be dead, and whom to ask first next time."""
-
-    def __init__(self, rt: Runtime, node: NodeState, purpose: str) -> None:
-        self.purpose = purpose
-        self.deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
-        self.dead: set[int] = set()
-        self.via: tuple[Peer, ...] = ()
-        self.timed_out = False
-
-    def find(self, rt: Runtime, node: NodeState, key: bytes, replicas: int) -> Found:
-        """The owner and those that follow it, `replicas` in all if there are. Switches: yes. Raises: LookupFailed."""
-        via, self.via = self.via, ()
-        ident = key_ident(key)
-        return find_successor(
-            rt,
-            node,
-            ident,
-            purpose=self.purpose,
-            replicas=replicas,
-            via=via,
-            dead=self.dead,
-            deadline_s=self.deadline_s,
-        )
-
-    def attempts(self, rt: Runtime) -> Iterator[None]:
-        """Once for each attempt, with pauses in between, until the budget is used up. Switches: yes."""
-        for attempt in range(ATTEMPTS_MAX):
-            if attempt > 1:
-                rt.sleep(RETRY_S * (attempt - 1))
-            if rt.now() >= self.deadline_s:
-                return
-            yield
-
-    def note(self, peer: Peer, outcome: Outcome) -> None:
-        """Learn from an outcome that was no success."""
-        if isinstance(outcome, P2pFailure):
-            if outcome.reason == FailureReason.NOT_RESPONSIBLE:
-                self.via = (peer,)
-            elif outcome.reason == FailureReason.LEAVING:
-                self.dead.add(peer.ident)
-        elif isinstance(outcome, GdhtError):
-            self.timed_out |= isinstance(outcome, CallTimeout)
-            if is_dead(outcome):
-                self.dead.add(peer.ident)
 
 
 # Put ------------------------------------------------------------------------------------------------------------------

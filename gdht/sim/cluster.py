@@ -7,25 +7,18 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gdht.config import Address, DhtConfig
-from gdht.core.invariant import (
-    Member,
-    Violation,
-    check_ideal,
-    check_safety,
-    is_grown,
-    may_fail,
-    principal_violations,
-)
+from gdht.core.invariant import Member, Violation, check_ideal
 from gdht.core.records import Version
 from gdht.errors import GdhtError
 from gdht.node.node import Node
 from gdht.node.replication import GetOutcome, PutOutcome
 from gdht.sim.checkers import InvariantViolated, check_replicas
 from gdht.sim.endpoint import Endpoint
-from gdht.sim.host import Host, describe, view
+from gdht.sim.host import Host, describe
 from gdht.sim.network import Network, NetworkOptions
+from gdht.sim.observer import Observer
 from gdht.sim.runtime import SimRuntime
-from gdht.sim.scheduler import Process, Scheduler, SimulationFailed
+from gdht.sim.scheduler import Scheduler, SimulationFailed
 from gdht.sim.trace import Trace
 from gdht.store.memory import MemoryStore
 
@@ -66,15 +59,19 @@ class Cluster:
         self.rng = Random(f"{seed}/cluster")
         self.trace = Trace()
         self.scheduler = Scheduler(f"seed {seed}" + (f"; replay: {replay}" if replay else ""))
-        self.scheduler.watch = self._look
         self.network = Network(self.scheduler, seed, network or NetworkOptions(), self.trace)
         self.hosts: list[Host] = []
-        self.grown = False
-        self._grown_since_s: float | None = None
-        self._safe = safe
+        self.observer = Observer(
+            self.config.successor_list_length,
+            self.config.call_timeout,
+            lambda: self.now,
+            lambda host: self._note(host, "ring", describe(host.node)),
+            self.failure,
+            safe=safe,
+        )
+        self.scheduler.watch = self.observer.look
         self._skew_s = skew_s
-        self._hosts_by_process: dict[Process, Host] = {}
-        self._members: dict[int, Member] = {}
+        self._members = self.observer.members
 
     def __enter__(self) -> Self:
         return self
@@ -102,12 +99,12 @@ class Cluster:
             self.wait_until_joined()
         return added
 
-    def crash(self, host: Host) -> None:
-        """Stop a node without a word."""
-        self._note(host, "crash")
-        self._forget(host)
-        host.process.kill()
-        self._check()
+    def crash(self, *hosts: Host) -> None:
+        """Stop nodes without a word, all at the same moment. Raises: SimulationFailed when that breaks the ring."""
+        for host in hosts:
+            self._note(host, "crash")
+            self._stop(host)
+        self.observer.stopped(*hosts)
 
     def restart(self, host: Host, bootstrap: list[Host] | None = None) -> None:
         """Start a node again at the address of one that has gone; it remembers nothing."""
@@ -118,12 +115,14 @@ class Cluster:
         """Begin to take a node out in good order; its process ends when it is done."""
         self._note(host, "leave")
         host.leaving = True
+        self.observer.leaving(host)
+        process = host.process
 
         def run() -> None:
             host.node.leave(LEAVE_DEADLINE_S)
-            self.scheduler.soon(self._exit, host, None)
+            self.scheduler.soon(lambda _: self._exit(host) if process.alive else None, None, None)
 
-        host.process.spawn(run, "leave")
+        process.spawn(run, "leave")
 
     def pause(self, host: Host) -> None:
         """Let a node stand still; what is sent to it waits."""
@@ -131,9 +130,25 @@ class Cluster:
         host.process.pause()
 
     def unpause(self, host: Host) -> None:
-        """Let a node go on."""
+        """Let a node go on: first the timers that came due meanwhile, then what was sent to it."""
         self._note(host, "unpause")
         host.process.unpause()
+
+    def pause_for(self, host: Host, seconds: float) -> None:
+        """Let a node stand still for a while, unless it ends before."""
+        process = host.process
+        self.pause(host)
+        self.scheduler.after(seconds, lambda _: self.unpause(host) if process.alive else None, None, None)
+
+    def slow_down(self, host: Host, service_s: float) -> None:
+        """Let whatever a node does take so many seconds more, one thing after the other; 0: as fast as the others."""
+        self._note(host, "slow", f"{service_s:g}")
+        host.process.slow_down(service_s)
+
+    def set_clock(self, host: Host, skew_s: float) -> None:
+        """Set a node's wall clock so many seconds ahead of the true time, or behind it."""
+        self._note(host, "clock", f"{skew_s:g}")
+        host.runtime.skew_s = skew_s
 
     # Who is there ---------------------------------------------------------------------------------------------------
 
@@ -149,15 +164,14 @@ class Cluster:
         """The pointers of every member, by identifier."""
         return dict(self._members)
 
-    def can_crash(self, host: Host) -> bool:
-        """Whether the ring must survive it if this node fails now, together with those that are leaving.
+    def can_crash(self, *hosts: Host) -> bool:
+        """Whether the ring must survive it if these nodes fail now, together with those that are leaving.
 
         Before the ring has grown into what the proof speaks of, only when it is ideal.
         """
-        if not self.grown and self.violations():
+        if not self.observer.grown and self.violations():
             return False
-        gone = {host.peer.ident} | {other.peer.ident for other in self._leaving()}
-        return may_fail(self._members, gone, self.config.successor_list_length, grown=self.grown)
+        return self.observer.may_crash({host.peer.ident for host in hosts})
 
     def violations(self) -> list[Violation]:
         """What keeps the ring from being ideal."""
@@ -234,11 +248,6 @@ class Cluster:
     def _leaving(self) -> list[Host]:
         return [host for host in self.live() if host.leaving]
 
-    def _staying(self) -> dict[int, Member]:
-        """The members that the proof counts on; one that leaves says goodbye to some before others, so it is out."""
-        leaving = {host.peer.ident for host in self._leaving()}
-        return {ident: member for ident, member in self._members.items() if ident not in leaving}
-
     def _usual_list(self, host: Host) -> list[Host]:
         """The bootstrap list of a sensible operator: the first node of all, then some members."""
         others = [other for other in self.members() or self.live() if other is not host]
@@ -256,69 +265,21 @@ class Cluster:
         host.process = self.scheduler.process(f"{host}")
         endpoint = Endpoint(self.network, host.process, host.peer, config.ring)
         rng = Random(f"{self.seed}/{host.address}/{host.runs}")
-        runtime = SimRuntime(host.process, endpoint, rng, rng.uniform(-self._skew_s, self._skew_s))
-        host.node = Node(runtime, host.peer, config, MemoryStore(config.max_store_bytes))
-        host.seen = (False, None)
+        host.runtime = SimRuntime(host.process, endpoint, rng, rng.uniform(-self._skew_s, self._skew_s))
+        host.node = Node(host.runtime, host.peer, config, MemoryStore(config.max_store_bytes))
         endpoint.serve(host.node.handle, host.node.stats)
-        self._hosts_by_process[host.process] = host
+        self.observer.started(host)
         self._note(host, "start")
         host.node.start()
 
     def _exit(self, host: Host) -> None:
-        if host.live:
-            self._note(host, "exit")
-            self._forget(host)
-            host.process.kill()
-            self._check()
+        self._note(host, "exit")
+        self._stop(host)
+        self.observer.stopped(host)
 
-    def _forget(self, host: Host) -> None:
+    def _stop(self, host: Host) -> None:
         host.gone_at_s = self.now
-        self._members.pop(host.peer.ident, None)
-        del self._hosts_by_process[host.process]
-
-    def _look(self, process: Process) -> None:
-        """After every event of a node: have its pointers changed, and is the ring still safe?"""
-        host = self._hosts_by_process.get(process)
-        if host is None:
-            return
-        node = host.node
-        is_member, ring = node.is_member, node.ring
-        if host.seen[1] is ring and host.seen[0] is is_member:
-            return
-        host.seen = (is_member, ring)
-        before = self._members.get(host.peer.ident)
-        after = view(ring) if is_member else None
-        if before == after:
-            return
-        if after is None:
-            del self._members[host.peer.ident]
-        else:
-            self._members[host.peer.ident] = after
-        self._note(host, "ring", describe(node))
-        self._check()
-
-    def _check(self) -> None:
-        if not self._safe:
-            return
-        length = self.config.successor_list_length
-        staying = self._staying()
-        self._note_growth(is_grown(staying, length))
-        found = check_safety(self._members, length)
-        if self.grown:
-            found += principal_violations(staying, length)
-        if found:
-            raise self.failure(str(InvariantViolated(found)))
-
-    def _note_growth(self, is_grown_now: bool) -> None:
-        """The proof's premise must hold for as long as an answer from before it can be under way."""
-        if self.grown:
-            return
-        if not is_grown_now:
-            self._grown_since_s = None
-        elif self._grown_since_s is None:
-            self._grown_since_s = self.now
-        else:
-            self.grown = self.now > self._grown_since_s + self.config.call_timeout
+        host.process.kill()
 
     def _note(self, host: Host, kind: str, text: str = "") -> None:
         self.trace.note(self.now, kind, host.address, text)

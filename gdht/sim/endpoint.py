@@ -1,7 +1,7 @@
 """One node's end of the simulated network: its calls under way, and its server side, in real frames.
 
-A link stands for a connection: until its first answer has come, each request on it is preceded by a HELLO, and the
-answer too. What a server does to a HELLO or a request is what `gdht.net` does.
+Until its first answer has come, each request on a connection is preceded by a HELLO, and the answer too. What a server
+does to a HELLO or a request, and what becomes of the calls of a lost connection, is what `gdht.net` does.
 """
 
 from collections.abc import Callable
@@ -21,20 +21,41 @@ from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
+from gdht.sim.frames import decode, decode_hello
 from gdht.sim.network import Frames, Network
-from gdht.sim.scheduler import Event, Process
-from gdht.wire.codec import PROTOCOL_VERSION, P2pDecoder, UnknownMessage, encode_p2p
+from gdht.sim.process import Event, Process
+from gdht.wire.codec import PROTOCOL_VERSION, UnknownMessage, encode_p2p
 
 REQUEST_IDS = 1 << 32
+HELLO_ID = 0
+"""The request id of every HELLO frame."""
+
 Handler = Callable[[Peer, Request], Reply]
 Done = Callable[[Outcome | Peer], None]
 """Takes what became of a call; of one that only identifies, the peer."""
 
 
-class Call:
-    """A request under way. ident: who must answer, None: anybody. request None: the HELLO is all that is asked."""
+class Connection:
+    """What the requests to one address are sent on, all together. target: whom it leads to, None until HELLO came back.
 
-    __slots__ = ("address", "done", "ident", "request", "started", "timer")
+    Once lost, nothing that is still under way on it brings an answer.
+    """
+
+    __slots__ = ("address", "lost", "target")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.target: Endpoint | None = None
+        self.lost = False
+
+
+class Call:
+    """A request under way. ident: who must answer, None: anybody. request None: the HELLO is all that is asked.
+
+    retriable: sent on a connection that was open before it, so it is sent once more when that one is lost.
+    """
+
+    __slots__ = ("address", "connection", "done", "ident", "request", "retriable", "started", "timer")
 
     def __init__(
         self, address: str, ident: int | None, request: Request | None, started: float, timer: Event, done: Done
@@ -45,6 +66,8 @@ class Call:
         self.started = started
         self.timer = timer
         self.done = done
+        self.connection: Connection
+        self.retriable = False
 
 
 class Endpoint:
@@ -57,12 +80,11 @@ class Endpoint:
         self.ring = ring
         self.stats = Stats()
         self._handler: Handler | None = None
-        self._hello = P2pHello(PROTOCOL_VERSION, PROTOCOL_VERSION, ring, me)
+        self._hello = encode_p2p(P2pHello(PROTOCOL_VERSION, PROTOCOL_VERSION, ring, me), HELLO_ID)
         self._calls: dict[int, Call] = {}
-        self._last_request_id = 0
-        self._links: dict[str, Endpoint] = {}
+        self._last_request_id = HELLO_ID
+        self._connections: dict[str, Connection] = {}
         self._senders: dict[str, Peer] = {}
-        self._decoder = P2pDecoder(greeted=True)
 
     def serve(self, handler: Handler, stats: Stats) -> None:
         """Let others reach this node, and count into its stats."""
@@ -75,21 +97,28 @@ class Endpoint:
     def ask(self, address: str, ident: int | None, request: Request | None, timeout_s: float, done: Done) -> None:
         """Send a request; `done` is called, from the hub, with what became of it. Switches: no."""
         self._last_request_id = request_id = self._last_request_id % (REQUEST_IDS - 1) + 1
-        frame = b"" if request is None else encode_p2p(request, request_id)
-        link = None if request is None else self._links.get(address)
-        if link is None or link is not self.network.listening(address):
-            link = None
-        hello = b"" if link else encode_p2p(self._hello, request_id)
         scheduler = self.network.scheduler
         timer = scheduler.after(timeout_s, self._time_out, request_id, self.process)
-        self._calls[request_id] = Call(address, ident, request, scheduler.now, timer, done)
-        self.network.ask(self, address, link, (request_id, hello, frame))
+        call = self._calls[request_id] = Call(address, ident, request, scheduler.now, timer, done)
+        self._send(request_id, call)
 
-    def take_answer(self, message: "tuple[Endpoint, Frames]") -> None:
+    def _send(self, request_id: int, call: Call) -> None:
+        frame = b"" if call.request is None else encode_p2p(call.request, request_id)
+        connection = Connection(call.address) if call.request is None else self._connection(call.address)
+        call.connection, call.retriable = connection, connection.target is not None
+        self.network.ask(self, connection, (request_id, b"" if connection.target else self._hello, frame))
+
+    def _connection(self, address: str) -> Connection:
+        connection = self._connections.get(address)
+        if connection is None or (connection.target and connection.target is not self.network.listening(address)):
+            connection = self._connections[address] = Connection(address)
+        return connection
+
+    def take_answer(self, message: "tuple[Endpoint, Connection, Frames]") -> None:
         """An answer has arrived."""
-        source, (request_id, hello, frame) = message
+        source, connection, (request_id, hello, frame) = message
         if hello:
-            self._take_hello(source, request_id, hello)
+            self._take_hello(source, connection, request_id, hello)
         if frame:
             self._take_reply(frame)
 
@@ -99,11 +128,25 @@ class Endpoint:
         if call is not None:
             self._finish(request_id, PeerUnreachable(f"{call.address}: connection refused"), "refused")
 
-    def _take_hello(self, source: "Endpoint", request_id: int, hello: bytes) -> None:
-        ((_, message),) = P2pDecoder().feed(hello)
-        assert isinstance(message, P2pHello)
+    def lose(self, connection: Connection) -> None:
+        """A connection was reset: what was under way on it is sent once more, or has failed. Switches: no.
+
+        As in `gdht.net.connection`: a call for which the connection was opened is not tried again.
+        """
+        connection.lost = True
+        if self._connections.get(connection.address) is connection:
+            del self._connections[connection.address]
+        calls = [(request_id, call) for request_id, call in self._calls.items() if call.connection is connection]
+        for request_id, call in calls:
+            if call.retriable:
+                self._send(request_id, call)
+            else:
+                self._finish(request_id, PeerUnreachable(f"{call.address}: connection reset"), "reset")
+
+    def _take_hello(self, source: "Endpoint", connection: Connection, request_id: int, hello: bytes) -> None:
+        message = decode_hello(hello)
         self.network.trace.frame(self.network.scheduler.now, "HELLO back", self.me.address, hello)
-        self._links[source.me.address] = source
+        connection.target = source
         call = self._calls.get(request_id)
         if call is None:
             return
@@ -113,7 +156,7 @@ class Endpoint:
             self._finish(request_id, message.peer, "ok")
 
     def _take_reply(self, frame: bytes) -> None:
-        ((request_id, message),) = self._decoder.feed(frame)
+        request_id, message = decode(frame)
         self.network.trace.frame(self.network.scheduler.now, type(message).__name__, self.me.address, frame)
         call = self._calls.get(request_id)
         if call is None:
@@ -144,22 +187,21 @@ class Endpoint:
 
     # Serving --------------------------------------------------------------------------------------------------------
 
-    def take_request(self, message: "tuple[Endpoint, Frames]") -> None:
+    def take_request(self, message: "tuple[Endpoint, Connection, Frames]") -> None:
         """A request has arrived."""
-        source, (request_id, hello, frame) = message
+        source, connection, (request_id, hello, frame) = message
         hello_back = b""
         if hello:
             refusal = self._greet(source, hello)
             if refusal is not None:
-                self.network.answer(self, source, (request_id, b"", encode_p2p(refusal, request_id)))
+                self.network.answer(self, source, connection, (request_id, b"", encode_p2p(refusal, request_id)))
                 return
-            hello_back = encode_p2p(self._hello, request_id)
+            hello_back = self._hello
         reply = self._answer(source, frame) if frame else b""
-        self.network.answer(self, source, (request_id, hello_back, reply))
+        self.network.answer(self, source, connection, (request_id, hello_back, reply))
 
     def _greet(self, source: "Endpoint", hello: bytes) -> P2pError | None:
-        ((_, message),) = P2pDecoder().feed(hello)
-        assert isinstance(message, P2pHello)
+        message = decode_hello(hello)
         self.network.trace.frame(self.network.scheduler.now, "HELLO", self.me.address, hello)
         if message.ring != self.ring:
             return P2pError(ErrorReason.RING, f"this is ring {self.ring}, not {message.ring}")
@@ -169,7 +211,7 @@ class Endpoint:
         return None
 
     def _answer(self, source: "Endpoint", frame: bytes) -> bytes:
-        ((request_id, request),) = self._decoder.feed(frame)
+        request_id, request = decode(frame)
         name = type(request).__name__
         self.network.trace.frame(self.network.scheduler.now, name, self.me.address, frame)
         return encode_p2p(self._handle(self._senders[source.me.address], request), request_id)

@@ -6,7 +6,8 @@ from gdht.core.invariant import Member
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.node.node import Node
-from gdht.sim.scheduler import Process
+from gdht.sim.process import Process
+from gdht.sim.runtime import SimRuntime
 
 
 class Host:
@@ -17,11 +18,14 @@ class Host:
         self.peer = Peer(hash_ident(self.address.encode()), self.address)
         self.runs = 0
         self.process: Process
+        self.runtime: SimRuntime
         self.node: Node
         self.leaving = False
         self.gone_at_s = 0.0
         self.seen: tuple[bool, Ring | None] = (False, None)
-        """Whether it was a member, and its pointers, when the checkers last looked."""
+        """Whether it was a member, and its pointers, when the observer last looked."""
+        self.events_seen = 0
+        """The number of the last event of its journal that the observer has read."""
 
     @property
     def dialled(self) -> Address:

@@ -1,4 +1,4 @@
-"""The simulated network: bytes in flight between endpoints, with seeded delay, loss, cuts and partitions.
+"""The simulated network: bytes in flight between endpoints; seeded delay, loss, resets, cuts, clogs and partitions.
 
 Frames are opaque here; `gdht.sim.endpoint` encodes and decodes them. What is sent arrives once, later, or never.
 Messages may overtake each other, which is harder on a node than its real connections are.
@@ -7,37 +7,28 @@ Messages may overtake each other, which is harder on a node than its real connec
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gdht.sim.delays import LOCAL, Delay, constant, exponential, uniform
 from gdht.sim.scheduler import Scheduler
 from gdht.sim.trace import Trace
 
 if TYPE_CHECKING:
-    from gdht.sim.endpoint import Endpoint
+    from gdht.sim.endpoint import Connection, Endpoint
+
+__all__ = ["Delay", "Frames", "Network", "NetworkOptions", "constant", "exponential", "uniform"]
 
 Frames = tuple[int, bytes, bytes]
 """The number of a request, a HELLO frame or nothing, the frame of the request or of its answer or nothing."""
 
-Delay = Callable[[Random], float]
-"""Draws the seconds that one message is under way."""
+Link = tuple[str, str]
+"""Whose messages to whom, by address; one way."""
 
+Deliver = Callable[[Any], None]
+"""Takes a message at the end of its way."""
 
-def constant(seconds: float) -> Delay:
-    """Every message takes the same time."""
-    return lambda _rng: seconds
-
-
-def uniform(least_s: float, most_s: float) -> Delay:
-    """Any time between the two is as likely."""
-    return lambda rng: rng.uniform(least_s, most_s)
-
-
-def exponential(mean_s: float) -> Delay:
-    """Mostly short, sometimes very long. Source: the 2003 paper, section VI."""
-    return lambda rng: rng.expovariate(1.0 / mean_s)
-
-
-LOCAL = uniform(0.01, 0.05)
+RESET_CARRIED = 0.5
+"""The share of requests under way on a connection that are carried out although it was reset."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +36,14 @@ class NetworkOptions:
     """How the network treats messages.
 
     loss: the share of messages that never arrive. refusal: the share of requests to a dead node that come back as
-    refused; the others meet silence until the caller's deadline.
+    refused; the others meet silence until the caller's deadline. reset: the share of requests that cost the connection
+    they are sent on, with everything else under way on it.
     """
 
     delay: Delay = LOCAL
     loss: float = 0.0
     refusal: float = 0.5
+    reset: float = 0.0
 
 
 class Network:
@@ -63,8 +56,9 @@ class Network:
         self.messages = 0
         self._rng = Random(f"{seed}/network")
         self._endpoints: dict[str, Endpoint] = {}
-        self._cuts: set[tuple[str, str]] = set()
+        self._cuts: set[Link] = set()
         self._groups: dict[str, int] = {}
+        self._clogged: dict[Link, list[tuple[Deliver, Any]]] = {}
 
     # Who is there -------------------------------------------------------------------------------------------------
 
@@ -87,14 +81,30 @@ class Network:
         """Undo `cut`."""
         self._cuts.discard((source, target))
 
+    def clog(self, source: str, target: str) -> None:
+        """Keep whatever source sends to target from now on until `unclog`; the other way still works."""
+        self._clogged.setdefault((source, target), [])
+
+    def unclog(self, source: str, target: str) -> None:
+        """Let through what has waited; each message takes its time from now."""
+        for deliver, message in self._clogged.pop((source, target), ()):
+            self._send((source, target), deliver, message)
+
+    @property
+    def clogged(self) -> list[Link]:
+        """The links on which messages wait, in order of their clogging."""
+        return list(self._clogged)
+
     def partition(self, *groups: Iterable[str]) -> None:
         """Let only addresses of one group reach each other; those in no group form one more."""
         self._groups = {address: index for index, group in enumerate(groups) for address in group}
 
     def heal(self) -> None:
-        """End the partition and mend every cut link."""
+        """End the partition, mend every cut link and unclog every other one."""
         self._groups = {}
         self._cuts.clear()
+        for link in self.clogged:
+            self.unclog(*link)
 
     def reachable(self, source: str, target: str) -> bool:
         """Whether messages from source to target are carried at all."""
@@ -104,20 +114,22 @@ class Network:
 
     # Carrying -------------------------------------------------------------------------------------------------------
 
-    def ask(self, source: "Endpoint", target: str, link: "Endpoint | None", frames: Frames) -> None:
-        """Carry a request to whoever listens at the target when it arrives.
+    def ask(self, source: "Endpoint", connection: "Connection", frames: Frames) -> None:
+        """Carry a request to whoever listens at the connection's address when it arrives.
 
-        link: whom an open connection leads to, and nobody else; None: a new connection.
+        Once the connection was opened, it leads to that run of the target and to nobody else.
         """
-        if self._carries(source.me.address, target):
-            delay = self.options.delay(self._rng)
-            self.scheduler.after(delay, self._arrive, (source, target, link, frames), None)
+        options = self.options
+        if options.reset and self._rng.random() < options.reset:
+            self.scheduler.after(options.delay(self._rng), self._reset, (source, connection), None)
+        address, target = source.me.address, connection.address
+        if self._carries(address, target):
+            self._send((address, target), self._arrive, (source, connection, frames))
 
-    def answer(self, source: "Endpoint", target: "Endpoint", frames: Frames) -> None:
+    def answer(self, source: "Endpoint", target: "Endpoint", connection: "Connection", frames: Frames) -> None:
         """Carry an answer back; it is for this run of the asking process only."""
         if self._carries(source.me.address, target.me.address):
-            delay = self.options.delay(self._rng)
-            self.scheduler.after(delay, target.take_answer, (source, frames), target.process)
+            self._send((source.me.address, target.me.address), self._return, (source, target, connection, frames))
 
     def _carries(self, source: str, target: str) -> bool:
         self.messages += 1
@@ -125,13 +137,36 @@ class Network:
             return False
         return not (self.options.loss and self._rng.random() < self.options.loss)
 
-    def _arrive(self, message: "tuple[Endpoint, str, Endpoint | None, Frames]") -> None:
-        source, address, link, frames = message
+    def _send(self, link: Link, deliver: Deliver, message: Any) -> None:
+        if self._clogged and link in self._clogged:
+            self._clogged[link].append((deliver, message))
+        else:
+            self.scheduler.after(self.options.delay(self._rng), deliver, message, None)
+
+    def _arrive(self, message: "tuple[Endpoint, Connection, Frames]") -> None:
+        source, connection, frames = message
+        address = connection.address
+        if connection.lost and self._rng.random() >= RESET_CARRIED:
+            return
         target = self.listening(address)
-        if target is not None and link in (None, target):
-            self.scheduler.run_in(target.process, target.take_request, (source, frames))
+        if target is not None and connection.target in (None, target):
+            self.scheduler.run_in(target.process, target.take_request, (source, connection, frames))
             return
         self.trace.note(self.scheduler.now, "nobody", address, source.me.address)
         if self._rng.random() < self.options.refusal and self.reachable(address, source.me.address):
-            delay = self.options.delay(self._rng)
-            self.scheduler.after(delay, source.take_refusal, frames[0], source.process)
+            self._send((address, source.me.address), self._refuse, (source, connection, frames[0]))
+
+    def _return(self, message: "tuple[Endpoint, Endpoint, Connection, Frames]") -> None:
+        source, target, connection, frames = message
+        if not connection.lost:
+            self.scheduler.run_in(target.process, target.take_answer, (source, connection, frames))
+
+    def _refuse(self, message: "tuple[Endpoint, Connection, int]") -> None:
+        source, connection, request_id = message
+        if not connection.lost:
+            self.scheduler.run_in(source.process, source.take_refusal, request_id)
+
+    def _reset(self, message: "tuple[Endpoint, Connection]") -> None:
+        source, connection = message
+        self.trace.note(self.scheduler.now, "reset", source.me.address, connection.address)
+        self.scheduler.run_in(source.process, source.lose, connection)

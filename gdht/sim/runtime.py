@@ -8,7 +8,7 @@ from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
 from gdht.node.runtime import Outcome
 from gdht.sim.endpoint import Endpoint
-from gdht.sim.scheduler import Process, Signal, Task, resume
+from gdht.sim.process import Process, Signal, Task, resume
 
 EPOCH_S = 1_700_000_000.0
 """What every wall clock shows at virtual time 0, apart from its skew."""
@@ -17,7 +17,7 @@ EPOCH_S = 1_700_000_000.0
 class SimRuntime:
     """Implements `gdht.node.runtime.Runtime` for one run of one node.
 
-    skew_s: how far its wall clock is ahead of the true time.
+    skew_s: how far its wall clock is ahead of the true time, in seconds; it may be set at any time.
     """
 
     def __init__(self, process: Process, endpoint: Endpoint, rng: Random, skew_s: float = 0.0) -> None:
@@ -25,7 +25,7 @@ class SimRuntime:
         self._process = process
         self._scheduler = process.scheduler
         self._endpoint = endpoint
-        self._skew_s = skew_s
+        self.skew_s = skew_s
 
     def now(self) -> float:
         """Virtual seconds. Switches: no."""
@@ -33,7 +33,7 @@ class SimRuntime:
 
     def wall(self) -> float:
         """Seconds since the epoch by this node's clock. Switches: no."""
-        return EPOCH_S + self._scheduler.now + self._skew_s
+        return EPOCH_S + self._scheduler.now + self.skew_s
 
     def sleep(self, seconds: float) -> None:
         """Let others run for this long; 0 lets them run once. Switches: yes."""

@@ -10,143 +10,18 @@ from heapq import heappop, heappush
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
+from greenlet import getcurrent  # type: ignore[import-untyped]
 
 from gdht.errors import GdhtError
+from gdht.sim.process import Event, Process, Task, resume
+
+__all__ = ["Event", "Process", "Scheduler", "SimulationFailed"]
 
 T = TypeVar("T")
-Event = list[Any]
-"""[time, order, callback, argument, process]; a callback of None is a cancelled event."""
 
 
 class SimulationFailed(GdhtError):
     """A run stopped: a task or handler raised, or a checker found a violation. The cause is chained."""
-
-
-class Process:
-    """Tasks and events that live, pause and die together: one run of a simulated program."""
-
-    def __init__(self, scheduler: "Scheduler", name: str) -> None:
-        self.scheduler = scheduler
-        self.name = name
-        self.alive = True
-        self.halted = False
-        """Paused or dead: its events do not run."""
-        self.tasks: dict[Task, None] = {}
-        self._backlog: list[Event] = []
-
-    def spawn(self, run: Callable[[], object], name: str) -> "Task":
-        """Run something beside us, soon."""
-        self.check_alive()
-        task = Task(self, run, name)
-        self.tasks[task] = None
-        self.scheduler.soon(resume, (task, None), self)
-        return task
-
-    def check_alive(self) -> None:
-        """End the asking task when its process is dead: what is left of it must not touch the world any more."""
-        if not self.alive:
-            raise GreenletExit
-
-    def pause(self) -> None:
-        """Run nothing of this process until `unpause`; what comes in waits."""
-        self.halted = True
-
-    def unpause(self) -> None:
-        """Run again, first what came in meanwhile."""
-        if not self.alive:
-            return
-        self.halted = False
-        backlog, self._backlog = self._backlog, []
-        for event in backlog:
-            self.scheduler.again(event)
-
-    def kill(self) -> None:
-        """Stop at once, as by a crash: no task of it touches the world again. Switches: no."""
-        self.alive = False
-        self.halted = True
-        self._backlog.clear()
-        self.scheduler.forget(self)
-        tasks, self.tasks = self.tasks, {}
-        for task in tasks:
-            task.cancel()
-
-    def postpone(self, event: Event) -> None:
-        """Keep an event of a halted process for later, or for never when it is dead."""
-        if self.alive:
-            self._backlog.append(event)
-
-
-class Task(greenlet):  # type: ignore[misc]  # no types of its own
-    """Something running in a process; a switch into it always comes from the hub."""
-
-    def __init__(self, process: Process, run: Callable[[], object], name: str) -> None:
-        super().__init__(parent=process.scheduler.hub)
-        self.process = process
-        self.name = name
-        self.cancelled = False
-        self._work = run
-
-    def run(self, _first: object) -> None:
-        """The body of the greenlet; the first switch brings an argument that nobody needs."""
-        try:
-            self._work()
-        except Exception:
-            self.process.scheduler.failed_task = self
-            raise
-        finally:
-            self.process.tasks.pop(self, None)
-
-    def cancel(self) -> None:
-        """Stop it at its next switch. Switches: no."""
-        if self.cancelled or self.dead:
-            return
-        self.cancelled = True
-        if getcurrent() is self.process.scheduler.hub:
-            _end(self)
-        else:
-            self.process.scheduler.soon(_end, self, None)
-
-
-class Signal:
-    """A wake-up for one waiting task; being set twice before it is awaited counts once."""
-
-    __slots__ = ("_is_set", "_process", "_waiter")
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._is_set = False
-        self._waiter: Task | None = None
-
-    def set(self) -> None:
-        """Wake the waiter, now or when it next waits. Switches: no."""
-        self._is_set = True
-        if self._waiter is not None:
-            self._process.scheduler.soon(resume, (self._waiter, None), self._process)
-            self._waiter = None
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until set, at most this long, and clear it; True when it was set. Switches: yes."""
-        self._process.check_alive()
-        if not self._is_set:
-            self._wait(timeout_s)
-        was_set, self._is_set = self._is_set, False
-        return was_set
-
-    def _wait(self, timeout_s: float) -> None:
-        assert self._waiter is None, "a signal has one waiter"
-        scheduler = self._process.scheduler
-        self._waiter = scheduler.task
-        timer = scheduler.after(timeout_s, self._time_out, self._waiter, self._process)
-        try:
-            scheduler.switch()
-        finally:
-            timer[2] = None
-            self._waiter = None
-
-    def _time_out(self, task: Task) -> None:
-        if self._waiter is task:
-            resume((task, None))
 
 
 class Scheduler:
@@ -272,17 +147,23 @@ class Scheduler:
         return results[0] if results else None
 
     def run_in(self, process: Process, callback: Callable[[Any], object], argument: object) -> None:
-        """Go on, within one event, as an event of this process."""
-        if process.halted:
-            process.postpone([self.now, 0, callback, argument, process])
+        """Go on, within one event, as an event of this process: something has come in for it."""
+        if process.held:
+            process.hold([self.now, 0, callback, argument, process], mail=True)
             return
         callback(argument)
         if self.watch is not None:
             self.watch(process)
 
+    def run(self, event: Event) -> None:
+        """Run an event of a process that was held, now."""
+        event[2](event[3])
+        if self.watch is not None:
+            self.watch(event[4])
+
     def _run(self, end: float, once: bool = False) -> None:
         assert getcurrent() is self.hub, "only the hub runs events"
-        heap = self._heap
+        heap, watch = self._heap, self.watch
         try:
             while heap and heap[0][0] <= end:
                 event = heappop(heap)
@@ -293,12 +174,12 @@ class Scheduler:
                 self.events += 1
                 if process is None:
                     callback(argument)
-                elif process.halted:
-                    process.postpone(event)
+                elif process.held:
+                    process.hold(event, mail=False)
                 else:
                     callback(argument)
-                    if self.watch is not None:
-                        self.watch(process)
+                    if watch is not None:
+                        watch(process)
                 if once:
                     return
         except SimulationFailed:
@@ -311,16 +192,3 @@ class Scheduler:
         if self.failed_task is not None:
             where = f", task {self.failed_task.name} of {self.failed_task.process.name}"
         return f"at {self.now:.6f} s{where}: {type(error).__name__}: {error} [{self.context}]"
-
-
-def resume(target: tuple[Task, object]) -> None:
-    """Switch into a waiting task, unless it has ended. Only the hub may."""
-    task, value = target
-    if not task.dead:
-        task.switch(value)
-
-
-def _end(task: Task) -> None:
-    task.process.tasks.pop(task, None)
-    if not task.dead:
-        task.throw(GreenletExit)

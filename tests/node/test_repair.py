@@ -269,7 +269,7 @@ def test_a_leaver_gives_each_record_to_those_who_will_hold_it(ring, copies, plac
 def test_records_without_a_taker_are_counted(world, ring):
     ring[3].keep(35, copies=1)
     ring[3].keep(36, copies=2)
-    world.kill(50, 60, 70)
+    world.kill(*(actor.me.ident for actor in ring if actor is not ring[3]))
     assert hand_over(ring[3], ring[3].node, always) == 2
 
 
@@ -337,3 +337,11 @@ def test_a_peer_that_repeats_itself_does_not_hold_a_newcomer_for_ever(world, at)
     pull_share(newcomer, newcomer.node)
     assert len(world.asked(P2pGetArc)) == 2
     assert not newcomer.node.receiving
+
+
+def test_a_leaver_whose_successors_are_all_gone_gives_its_records_to_a_node_before_it(world):
+    ring = world.ideal(10, 20, 30, 40, 50)
+    ring[4].keep(45)
+    world.kill(10, 20, 30)
+    assert hand_over(ring[4], ring[4].node, lambda: True) == 0
+    assert ring[3].holds(45) == b"value"

@@ -9,8 +9,10 @@ from gdht.core.messages import (
     P2pError,
     P2pFailure,
     P2pGet,
+    P2pGetNeighbours,
     P2pGetSuccessor,
     P2pPut,
+    P2pReplyNeighbours,
     P2pReplySuccessor,
     P2pSuccess,
 )
@@ -18,9 +20,6 @@ from gdht.core.records import CLOCK_AHEAD_S_MAX, STAMP_MAX, Version
 from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring
 from gdht.node.replication import (
-    ATTEMPTS_MAX,
-    BUDGET_CALLS,
-    RETRY_S,
     GetOutcome,
     PutOutcome,
     get,
@@ -28,6 +27,7 @@ from gdht.node.replication import (
     try_get,
     try_put,
 )
+from gdht.node.search import ATTEMPTS_MAX, BUDGET_CALLS, RETRY_S
 from gdht.node.status import State
 from gdht.store.memory import RECORD_OVERHEAD_BYTES
 
@@ -210,6 +210,8 @@ def test_a_put_gives_up_after_so_many_attempts(world, ring, at):
     def never_responsible(request):
         if isinstance(request, P2pPut):
             return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
+        if isinstance(request, P2pGetNeighbours):
+            return P2pReplyNeighbours((), ())
         return P2pReplySuccessor(request.ident, True, (at(40), at(50), at(60)))
 
     world.script(40, never_responsible)

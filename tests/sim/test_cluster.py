@@ -8,8 +8,9 @@ from gdht.config import DhtConfig
 from gdht.core.ident import hash_ident, ident_bytes
 from gdht.node.status import State
 from gdht.sim.cluster import Cluster
+from gdht.sim.delays import constant
 from gdht.sim.host import Host
-from gdht.sim.network import NetworkOptions, constant
+from gdht.sim.network import NetworkOptions
 from gdht.sim.scheduler import SimulationFailed
 
 LENGTH = 3
@@ -179,6 +180,102 @@ def test_a_link_that_is_cut_one_way_for_a_while_does_no_lasting_harm():
         cluster.network.heal()
         cluster.wait_until_joined()
         cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
+@pytest.mark.timeout(240)  # 6 s on a machine that does nothing else
+def test_two_hundred_nodes_that_start_at_once_become_one_ring():
+    with Cluster(200) as cluster:
+        for _ in range(200):
+            cluster.add()
+        cluster.wait_until_joined(2 * IDEAL_BOUND_S)
+        cluster.wait_until_ideal(2 * IDEAL_BOUND_S)
+        assert len(cluster.members()) == 200
+
+
+def test_every_fourth_of_many_nodes_may_die_at_once():
+    with Cluster(15) as cluster:
+        hosts = cluster.grow(40)
+        cluster.wait_until_ideal(3 * IDEAL_BOUND_S)
+        victims = sorted(hosts, key=lambda host: host.peer.ident)[::4]
+        assert cluster.can_crash(*victims)
+        cluster.crash(*victims)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        assert len(cluster.members()) == 30
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_node_that_dies_in_the_middle_of_its_join_does_no_harm(seed):
+    with Cluster(seed, SMALL) as cluster:
+        cluster.grow(6)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        newcomer = cluster.add()
+        cluster.run_for(0.02 * seed)
+        assert newcomer.node.state is State.JOINING
+        cluster.crash(newcomer)
+        cluster.run_for(3 * cluster.config.call_timeout)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        assert len(cluster.members()) == 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_node_that_dies_in_the_middle_of_leaving_takes_nothing_with_it(seed):
+    with Cluster(seed, SMALL) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for key in keys(20):
+            assert cluster.put(hosts[0], key, key[:4]).acknowledged == 3
+        cluster.leave(hosts[3])
+        cluster.run_for(0.04 * (seed + 1))
+        assert hosts[3].live
+        cluster.crash(hosts[3])
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.wait_until_replicated(REPLICATED_BOUND_S)
+        assert [cluster.get(hosts[0], key).value for key in keys(20)] == [key[:4] for key in keys(20)]
+
+
+@pytest.mark.parametrize("jump_s", [-600.0, 600.0])
+def test_a_clock_that_jumps_neither_loses_a_record_nor_brings_an_old_one_back(jump_s):
+    with Cluster(16, SMALL) as cluster:
+        hosts = cluster.grow(5)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.put(hosts[0], keys(1)[0], b"before", ttl_s=3600)
+        for host in hosts[::2]:
+            cluster.set_clock(host, jump_s)
+        assert cluster.put(hosts[1], keys(1)[0], b"after", ttl_s=3600).result == "success"
+        cluster.run_for(60.0)
+        assert [cluster.get(host, keys(1)[0]).value for host in hosts] == [b"after"] * 5
+
+
+def test_a_slow_node_is_dropped_by_nobody_while_it_answers_in_time():
+    with Cluster(17, SMALL) as cluster:
+        hosts = cluster.grow(6)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.slow_down(hosts[2], 0.05)
+        cluster.run_for(60.0)
+        assert sum(cluster.observer.suspicions.values()) == 0
+        assert cluster.violations() == []
+
+
+def test_suspicions_are_told_apart_by_who_was_suspected():
+    with Cluster(18, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(8)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        suspicions = cluster.observer.suspicions
+        cluster.crash(hosts[1])
+        cluster.run_for(20.0)
+        assert suspicions == {"dead": 2, "laggard": 0, "healthy": 0}
+        cluster.pause(hosts[2])
+        cluster.run_for(20.0)
+        assert (suspicions["laggard"], suspicions["healthy"]) == (2, 0)
+        cluster.unpause(hosts[2])
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.run_for(10.0)
+        before, after = around(cluster, hosts[4])[-1], around(cluster, hosts[4])[0]
+        for other in (before, after):
+            cluster.network.cut(hosts[4].address, other.address)
+        cluster.run_for(20.0)
+        assert suspicions["healthy"] >= 2
 
 
 def test_one_who_has_said_goodbye_is_not_taken_back():

@@ -9,14 +9,16 @@ from gdht.core.messages import ErrorReason, P2pAck, P2pPing
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, PeerUnreachable, RemoteError
 from gdht.node.stats import Stats
+from gdht.sim.delays import constant, exponential, lognormal, uniform
 from gdht.sim.endpoint import Endpoint
-from gdht.sim.network import Network, NetworkOptions, constant, exponential, uniform
+from gdht.sim.network import Network, NetworkOptions
 from gdht.sim.runtime import SimRuntime
 from gdht.sim.scheduler import Scheduler
 from gdht.sim.trace import Trace
 
 DELAY_S = 0.1
 TIMEOUT_S = 2.0
+CALM = NetworkOptions(delay=constant(DELAY_S))
 
 
 class World:
@@ -205,6 +207,126 @@ def test_a_paused_node_answers_late(world):
     assert world.ping("a", b) == (P2pAck(), pytest.approx(1.0 + DELAY_S))
 
 
+def test_a_resumed_node_runs_its_due_timers_before_the_answers_that_waited(world):
+    """The deadline has passed although the answer is there: what a stopped process sees when it goes on."""
+    world.start("a")
+    b = world.start("b")
+    world.scheduler.after(DELAY_S / 2, lambda _: world.processes["a"].pause(), None, None)
+    world.scheduler.after(TIMEOUT_S + 1.0, lambda _: world.processes["a"].unpause(), None, None)
+    error, seconds = world.ping("a", b)
+    assert isinstance(error, CallTimeout)
+    assert seconds == pytest.approx(TIMEOUT_S + 1.0)
+    assert len(world.pinged) == 1
+
+
+def test_a_clogged_link_keeps_messages_until_it_is_unclogged(world):
+    a, b = world.start("a"), world.start("b")
+    world.network.clog("a:6000", "b:6000")
+    assert world.network.clogged == [("a:6000", "b:6000")]
+    world.scheduler.after(1.0, lambda _: world.network.unclog("a:6000", "b:6000"), None, None)
+    assert world.ping("a", b) == (P2pAck(), pytest.approx(1.0 + 2 * DELAY_S))
+    assert world.network.clogged == []
+    world.network.clog("a:6000", "b:6000")
+    error, _ = world.ping("b", a)
+    assert isinstance(error, CallTimeout)  # asked, but the answer waits
+    assert world.pinged == [("b", a), ("a", b)]
+
+
+def test_links_are_clogged_and_unclogged_one_by_one_in_any_order(scheduler):
+    world = World(scheduler)
+    peers = [world.start(name) for name in "abcd"]
+    links = [("a:6000", peer.address) for peer in peers[1:]]
+    for link in links:
+        world.network.clog(*link)
+    order = Random(5).sample(links, 3)
+    for second, link in enumerate(order, 1):
+        scheduler.after(0.3 * second, lambda _, link=link: world.network.unclog(*link), None, None)
+    runtime = world.runtimes["a"]
+
+    def run() -> list[int]:
+        return [index for index, _ in runtime.calls([(peer, P2pPing()) for peer in peers[1:]], TIMEOUT_S)]
+
+    arrived = scheduler.run_task(world.processes["a"], run, 60.0)
+    assert [links[index] for index in arrived] == order
+
+
+def test_healing_unclogs_everything(world):
+    world.start("a")
+    b = world.start("b")
+    world.network.clog("a:6000", "b:6000")
+    world.scheduler.after(0.5, lambda _: world.network.heal(), None, None)
+    assert world.ping("a", b)[0] == P2pAck()
+
+
+def test_what_comes_to_a_slow_node_queues_up(world):
+    world.start("a")
+    b = world.start("b")
+    world.processes["b"].slow_down(0.25)
+    assert world.ping("a", b) == (P2pAck(), pytest.approx(2 * DELAY_S + 0.25))
+    runtime = world.runtimes["a"]
+
+    def run() -> list[float]:
+        start = world.scheduler.now
+        return [world.scheduler.now - start for _ in runtime.calls([(b, P2pPing())] * 3, TIMEOUT_S)]
+
+    waits = world.scheduler.run_task(world.processes["a"], run, 60.0)
+    assert waits == pytest.approx([2 * DELAY_S + 0.25 * place for place in (1, 2, 3)])
+    world.processes["b"].slow_down(0.0)
+    assert world.ping("a", b) == (P2pAck(), pytest.approx(2 * DELAY_S))
+
+
+# What becomes of connections ------------------------------------------------------------------------------------------
+
+
+def reset_all(world: World) -> None:
+    """From now on every request costs the connection it is sent on, while it is under way."""
+    world.network.options = NetworkOptions(delay=constant(DELAY_S), reset=1.0)
+
+
+def test_a_request_may_have_been_carried_out_though_its_connection_was_reset(scheduler):
+    outcomes = []
+    for seed in range(20):
+        world = World(scheduler, seed, reset=1.0)
+        world.start("a")
+        error, _ = world.ping("a", world.start("b"))
+        assert isinstance(error, PeerUnreachable)  # the connection was opened for this call: it is not tried again
+        scheduler.run_for(DELAY_S)
+        outcomes.append(len(world.pinged))
+    assert {0, 1} == set(outcomes)
+
+
+def test_a_request_on_a_connection_that_was_open_is_sent_once_more_after_a_reset(scheduler):
+    carried_out = []
+    for seed in range(20):
+        world = World(scheduler, seed)
+        world.start("a")
+        b = world.start("b")
+        world.ping("a", b)
+        world.pinged.clear()
+        reset_all(world)
+        scheduler.after(DELAY_S * 0.9, lambda _, world=world: setattr(world.network, "options", CALM), None, None)
+        assert world.ping("a", b)[0] == P2pAck()
+        carried_out.append(len(world.pinged))
+    assert set(carried_out) == {1, 2}
+
+
+def test_a_reset_ends_every_call_under_way_on_that_connection(world):
+    world.start("a")
+    b, c = world.start("b"), world.start("c")
+    for peer in (b, c):
+        world.ping("a", peer)
+    endpoint = world.network.listening("a:6000")
+    runtime = world.runtimes["a"]
+    connection = endpoint._connections["b:6000"]
+    world.scheduler.after(DELAY_S / 2, endpoint.lose, connection, world.processes["a"])
+
+    def run() -> list[int]:
+        return [index for index, _ in runtime.calls([(b, P2pPing()), (b, P2pPing()), (c, P2pPing())], TIMEOUT_S)]
+
+    assert world.scheduler.run_task(world.processes["a"], run, 60.0) == [2, 0, 1]  # those to b were sent again
+    assert endpoint._connections["b:6000"] is not connection
+
+
 def test_calls_are_counted_by_method_and_result_on_both_sides(world):
     world.start("a")
     world.ping("a", world.start("b"))
@@ -222,3 +344,10 @@ def test_calls_are_counted_by_method_and_result_on_both_sides(world):
 def test_delays_have_their_mean(delay, mean_s):
     rng = Random(3)
     assert sum(delay(rng) for _ in range(5000)) / 5000 == pytest.approx(mean_s, rel=0.05)
+
+
+def test_a_lognormal_delay_has_a_heavy_tail():
+    rng = Random(3)
+    drawn = sorted(lognormal(0.05, 1.5)(rng) for _ in range(5000))
+    assert drawn[2500] == pytest.approx(0.05, rel=0.1)
+    assert drawn[4950] > 20 * drawn[2500]  # one in a hundred; with exponential delays it would be 7 times

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gdht.sim.scheduler import Process, Scheduler, Signal, SimulationFailed
+from gdht.sim.process import Process, Signal
+from gdht.sim.scheduler import Scheduler, SimulationFailed
 
 
 @pytest.fixture
@@ -190,6 +191,47 @@ def test_a_paused_process_catches_up_later_in_order(scheduler, process):
     process.unpause()
     scheduler.run_for(1.0)
     assert ran == [(1.0, 2.5), (2.0, 2.5), (3.0, 3.0)]
+
+
+def test_a_paused_process_catches_up_with_its_timers_before_its_mail(scheduler, process):
+    ran = []
+    scheduler.after(1.0, lambda _: scheduler.run_in(process, ran.append, "mail"), None, None)
+    scheduler.after(2.0, ran.append, "timer", process)
+    process.pause()
+    scheduler.run_for(3.0)
+    process.unpause()
+    scheduler.run_for(0.0)
+    assert ran == ["timer", "mail"]
+
+
+def test_a_slow_process_takes_its_time_over_one_event_after_the_other(scheduler, process):
+    ran = []
+    process.slow_down(0.5)
+    for at in (1.0, 1.1, 4.0):
+        scheduler.at(at, lambda at: ran.append((at, scheduler.now)), at, process)
+    scheduler.run_for(10.0)
+    assert ran == [(1.0, 1.5), (1.1, 2.0), (4.0, 4.5)]
+
+
+def test_a_slow_process_that_is_paused_and_goes_on_loses_nothing(scheduler, process):
+    ran = []
+    process.slow_down(0.5)
+    scheduler.after(1.0, ran.append, "timer", process)
+    scheduler.after(1.2, lambda _: process.pause(), None, None)
+    scheduler.run_for(5.0)
+    assert ran == []
+    process.unpause()
+    scheduler.run_for(1.0)
+    assert ran == ["timer"]
+
+
+def test_a_slow_process_that_is_killed_runs_nothing_more(scheduler, process):
+    ran = []
+    process.slow_down(0.5)
+    scheduler.after(1.0, ran.append, "timer", process)
+    scheduler.after(1.2, lambda _: process.kill(), None, None)
+    scheduler.run_for(5.0)
+    assert ran == []
 
 
 def test_a_timer_cancelled_while_its_process_is_paused_stays_cancelled(scheduler, process):
