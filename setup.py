@@ -11,7 +11,9 @@ assert VERSION, "gdht/__init__.py names the version"
 README = HERE / "README.md"
 
 RUN = ["honcho>=2.0"]
+PLOTS = ["matplotlib>=3.9"]
 TEST = [
+    *PLOTS,
     "build>=1.2",
     "hypothesis>=6.100",
     "mypy>=1.13",
@@ -51,7 +53,7 @@ setup(
         "prometheus-client>=0.20",
         "rich>=13.7",
     ],
-    extras_require={"run": RUN, "test": TEST, "dev": RUN + TEST},
+    extras_require={"run": RUN, "plots": PLOTS, "test": TEST, "dev": RUN + TEST},
     classifiers=[
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",

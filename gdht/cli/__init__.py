@@ -21,10 +21,12 @@ INTERRUPTED = 130
         "put": "gdht.cli.values:put",
         "get": "gdht.cli.values:get",
         "status": "gdht.cli.questions:status",
-        "ring": "gdht.cli.questions:ring",
+        "ring": "gdht.cli.ring:ring",
         "where": "gdht.cli.questions:where",
         "trace": "gdht.cli.questions:trace",
+        "events": "gdht.cli.events:events",
         "cluster": "gdht.cli.cluster:cluster",
+        "simulate": "gdht.cli.simulate:simulate",
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
