@@ -49,6 +49,10 @@ class PeerUnreachable(CallError):
     """No connection to the peer: refused, reset, unresolved, or somebody else answers at its address."""
 
 
+class PeerSilent(PeerUnreachable):
+    """No connection came about, but nobody refused one either: silence, no route, unknown name. It may be alive."""
+
+
 class CallNotSent(CallError):
     """We did not send it: too much is under way to that peer, or this node stops. It says nothing of the peer."""
 

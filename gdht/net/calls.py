@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from gdht.core.messages import METHODS, REPLIES, P2pError, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallNotSent, CallTimeout, PeerUnreachable, RemoteProtocolError
+from gdht.errors import CallNotSent, CallTimeout, PeerSilent, PeerUnreachable, RemoteProtocolError
 from gdht.net.hello import remote_error
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
@@ -31,7 +31,13 @@ class Rejected(CallNotSent):
     """Not sent: too much is under way to this peer already."""
 
 
-_RESULTS = ((CallTimeout, "timeout"), (Refused, "refused"), (Reset, "reset"), (Rejected, "rejected"))
+_RESULTS = (
+    (CallTimeout, "timeout"),
+    (PeerSilent, "timeout"),
+    (Refused, "refused"),
+    (Reset, "reset"),
+    (Rejected, "rejected"),
+)
 
 
 def result_word(outcome: Outcome) -> str:

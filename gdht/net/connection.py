@@ -10,7 +10,7 @@ import gevent
 
 from gdht.core.messages import P2pError, P2pHello
 from gdht.core.peer import Peer
-from gdht.errors import CallError, RemoteError, RemoteProtocolError
+from gdht.errors import CallError, PeerSilent, PeerUnreachable, RemoteError, RemoteProtocolError
 from gdht.net.calls import Call, Refused, Rejected, Reset
 from gdht.net.dial import connect
 from gdht.net.hello import HELLO_ID, HELLO_TIMEOUT_S, refusal, remote_error
@@ -184,16 +184,16 @@ class Connection:
 def greet(address: str, ours: P2pHello, buffer: memoryview, stats: Stats) -> tuple[Stream, P2pDecoder, P2pHello]:
     """Connect, and exchange HELLO. Switches: yes.
 
-    Raises: Refused (nobody there, or nobody who speaks), RemoteError (refused by either side), RemoteProtocolError.
+    Raises: Refused (nobody there), PeerSilent (no telling), RemoteError (refused by either side), RemoteProtocolError.
     """
     try:
         stream = Stream(connect(address), buffer, "p2p", stats, SEND_TIMEOUT_S)
     except OSError as error:
-        raise Refused(f"{address}: {(error.strerror or str(error)).lower()}") from error
+        raise _unreachable(address, error) from error
     try:
         stream.write_now(encode_p2p(ours, HELLO_ID))
         decoder = P2pDecoder(dialling=True)
-        with gevent.Timeout(HELLO_TIMEOUT_S, Refused(f"{address}: connected, but said nothing")):
+        with gevent.Timeout(HELLO_TIMEOUT_S, PeerSilent(f"{address}: connected, but said nothing")):
             theirs = _await_hello(stream, decoder, address)
         reason = refusal(ours, theirs)
         if reason is not None:
@@ -201,11 +201,17 @@ def greet(address: str, ours: P2pHello, buffer: memoryview, stats: Stats) -> tup
             raise remote_error(reason)
     except OSError as error:
         stream.close()
-        raise Refused(f"{address}: {(error.strerror or str(error)).lower()}") from error
+        raise _unreachable(address, error) from error
     except BaseException:
         stream.close()
         raise
     return stream, decoder, theirs
+
+
+def _unreachable(address: str, error: OSError) -> PeerUnreachable:
+    """What a failed connection says of the peer: a refusal that it is not there, all else nothing for sure."""
+    kind = Refused if isinstance(error, ConnectionError) else PeerSilent
+    return kind(f"{address}: {(error.strerror or str(error)).lower()}")
 
 
 def _await_hello(stream: Stream, decoder: P2pDecoder, address: str) -> P2pHello:

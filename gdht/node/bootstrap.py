@@ -7,7 +7,7 @@ in the list itself, when none of the others is a member; and of nodes that are a
 import logging
 from dataclasses import dataclass, field
 
-from gdht.core.messages import P2pGetStatus, P2pReplyStatus
+from gdht.core.messages import P2pAck, P2pGetStatus, P2pPing, P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError, LookupFailed
 from gdht.node.ask import ask_each
@@ -53,7 +53,7 @@ def enter_ring(rt: Runtime, node: NodeState) -> None:
 def refound(rt: Runtime, node: NodeState) -> None:
     """Start the ring again when all that is left of it is isolated, and we are the first among those. Switches: yes.
 
-    Others must answer that they are isolated too: a node that hears from nobody may be cut off from a ring that is
+    Others must answer that they are in no ring either: a node that hears from nobody may be cut off from a ring that is
     well, and must not serve beside it. Should two nodes start one each, those merge.
     """
     if node.state is not State.ISOLATED:
@@ -63,10 +63,10 @@ def refound(rt: Runtime, node: NodeState) -> None:
     for peer, outcome in ask_each(rt, node, [(peer, P2pGetStatus()) for peer in others]):
         if isinstance(outcome, P2pReplyStatus):
             states[peer] = outcome.state
-    isolated = [peer for peer, state in states.items() if state == State.ISOLATED.value]
     ring_lives = any(state not in OUTSIDE for state in states.values())
-    if isolated and not ring_lives and node.me.ident < min(peer.ident for peer in isolated):
-        log.warning("no member answers, but %d isolated nodes do: starting the ring again", len(isolated))
+    isolated = [peer for peer, state in states.items() if state == State.ISOLATED.value]
+    if states and not ring_lives and all(node.me.ident < peer.ident for peer in isolated):
+        log.warning("no member answers, but %d nodes that look for one: starting the ring again", len(states))
         found_ring(node)
 
 
@@ -88,7 +88,8 @@ def try_to_enter(rt: Runtime, node: NodeState) -> None:
     Where there is a ring that we could not get into, for a dead node on the way, no other one is started beside it.
     """
     attempt = Attempt()
-    for peer in node.contacts:
+    pings = ask_each(rt, node, [(peer, P2pPing()) for peer in node.contacts if peer.ident != node.me.ident])
+    for peer in [peer for peer, outcome in pings if isinstance(outcome, P2pAck)]:
         if _join_through(rt, node, peer, attempt):
             return
     listed_first = not node.config.bootstrap

@@ -1,16 +1,16 @@
 """Whether a peer lives: the calls on whose outcome a pointer is dropped.
 
 Everybody else may take one failed call for what it is; who drops a successor or a predecessor must be sure. A refused
-connection is sure: no process listens there. Silence is not: it may be the network's, or our own. So a silent peer is
-asked again, with a timeout that grows with our own lag (`gdht.node.health`), and silence that we slept through
-ourselves does not count.
+connection is sure: no process listens there. Silence is not, nor is a connection that does not come about: that may be
+the network's fault, or our own. So a silent peer is asked again, with a timeout that grows with our own lag
+(`gdht.node.health`), and silence that we slept through ourselves does not count.
 """
 
 import logging
 
 from gdht.core.messages import P2pGetNeighbours, P2pPing, P2pReplyNeighbours, Reply, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallTimeout, GdhtError
+from gdht.errors import CallTimeout, GdhtError, PeerSilent
 from gdht.node.ask import is_dead
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
@@ -35,7 +35,9 @@ def reach(rt: Runtime, node: NodeState, peer: Peer, request: Request, patience: 
         due_s = rt.now() + node.health.timeout_s
         try:
             reply = rt.call(peer, request, node.health.timeout_s)
-        except CallTimeout:
+        except (CallTimeout, PeerSilent) as error:
+            if isinstance(error, PeerSilent):
+                rt.sleep(max(due_s - rt.now(), 0))  # said at once, perhaps from memory: no silence yet
             silent += not node.health.woke(rt.now() - due_s)
             if silent == patience:
                 break

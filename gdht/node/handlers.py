@@ -115,6 +115,8 @@ def handle_get(node: NodeState, _sender: Peer, request: P2pGet, wall_s: float) -
     if request.as_owner and not node.ring.owns(key_ident(request.key)):
         node.doubt_predecessor()
         return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
+    if request.as_owner and node.receiving:  # what we have may be older than what has not arrived yet
+        return P2pFailure(request.key, FailureReason.NOT_HERE_YET, "")
     record = node.store.get(request.key, wall_s)
     ttl_ms = record.ttl_ms(wall_s) if record else 0
     if record is None or ttl_ms <= 0:

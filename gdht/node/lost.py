@@ -20,10 +20,11 @@ class Lost(NamedTuple):
 
 
 class LostPeers:
-    """At most LOST_MAX peers, in the order in which they are to be asked."""
+    """At most LOST_MAX peers, in the order in which they are to be asked; every other turn is a second ring's."""
 
     def __init__(self) -> None:
         self._lost: dict[int, Lost] = {}
+        self._turns = 0
 
     @property
     def peers(self) -> tuple[Peer, ...]:
@@ -61,7 +62,9 @@ class LostPeers:
         self._lost = {ident: lost for ident, lost in self._lost.items() if now_s - lost.since_s < REMEMBERED_S}
         if not self._lost:
             return None
-        ident = next(iter(self._lost))
+        self._turns += 1
+        elsewhere = [ident for ident, lost in self._lost.items() if lost.elsewhere and self._turns % 2]
+        ident = next(iter(elsewhere or self._lost))
         lost = self._lost[ident] = self._lost.pop(ident)
         return lost.peer
 

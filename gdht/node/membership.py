@@ -1,8 +1,8 @@
 """Joining the ring and keeping its pointers right: the corrected protocol, step by step.
 
-Each step reads the pointers, asks, and assigns once. Only the maintenance task (`gdht.node.node`) runs steps, one at a
-time; handlers answer with the old pointers meanwhile. So what a step read before a call still holds after it, but for
-one thing: somebody may have said goodbye.
+Each step reads the pointers, and follows each question by one assignment. Only the maintenance task (`gdht.node.node`)
+runs steps, one at a time; handlers answer with the old pointers meanwhile. So what a step read before a call still
+holds after it, but for one thing: somebody may have said goodbye.
 Source: Zave 2017, section 4, which corrects the 2003 paper, section IV-E.
 """
 
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 CLOSER_MAX = 64
 """How many ever closer successors one round of stabilize may go back through, after many nodes joined at once."""
+
+CLOSER_CALLS = 4
+"""How long that may take, in timeouts: peers that answer slowly must not hold maintenance up."""
 
 
 # Join -----------------------------------------------------------------------------------------------------------------
@@ -68,6 +71,7 @@ def _dead_at_head(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> list
 def _enter(node: NodeState, predecessor: Peer, successors: tuple[Peer, ...]) -> None:
     node.receiving = True
     node.founder = False
+    node.left.clear()  # whoever we were told has left: what we have just asked is newer
     node.enter()
     node.set_ring(node.ring.with_successors(*successors).with_predecessors(predecessor), Cause.JOINED)
     log.info("joined ring=%s predecessor=%s successor=%s", node.config.ring, predecessor, node.ring.first_successor)
@@ -95,19 +99,40 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
     """Check the first successor, adopt a closer one, and tell it of us. Switches: yes."""
     had_successors = bool(node.ring.successors)
     newcomer = None if had_successors else node.ring.predecessor  # the second node of a ring has only notified us yet
+    lost = False
     while successor := node.ring.successors[0] if node.ring.successors else newcomer:
         neighbours = neighbours_of(rt, node, successor)
-        newcomer = None
         if node.has_left(successor):
-            continue
-        if neighbours is not None:
+            newcomer = None
+        elif neighbours is None:
+            newcomer, lost = None, True
+            _lose_successor(rt, node, successor)
+        elif newcomer and _taken_in(node, neighbours):
+            newcomer = None
+        else:
             _stabilize_with(rt, node, successor, neighbours)
             break
-        _lose_successor(rt, node, successor)
-        if had_successors and not node.ring.successors:
-            isolate(node)
-            return
-    node.stabilized_at_s = rt.now()
+    if lost and had_successors and not node.ring.successors:
+        isolate(node)
+    else:
+        node.stabilized_at_s = rt.now()
+
+
+def _taken_in(node: NodeState, neighbours: P2pReplyNeighbours) -> bool:
+    """Alone, we were notified by a node of a ring of several: what follows us in its list are our successors.
+
+    Our share of the records is there as well. False when the other node had been alone too.
+    """
+    others = [peer for peer in (*neighbours.predecessors, *neighbours.successors) if peer.ident != node.me.ident]
+    if not others:
+        return False
+    node.receiving = True
+    node.repair_wanted.set()
+    if node.me not in neighbours.successors:
+        return False
+    after = neighbours.successors[neighbours.successors.index(node.me) + 1 :]
+    node.set_ring(node.ring.with_successors(*after), Cause.PULLED)
+    return bool(after)
 
 
 def _lose_successor(rt: Runtime, node: NodeState, successor: Peer) -> None:
@@ -134,8 +159,9 @@ def adopt_closer(rt: Runtime, node: NodeState, candidates: tuple[Peer, ...], cau
 
     candidates: a node that may lie between us and our first successor, or nobody. It is asked before it is adopted.
     """
+    until_s = rt.now() + CLOSER_CALLS * node.health.timeout_s
     for _ in range(CLOSER_MAX):
-        if not candidates or not _is_closer(node, candidates[0]):
+        if not candidates or not _is_closer(node, candidates[0]) or rt.now() >= until_s:
             return
         try:
             neighbours = neighbours_of(rt, node, candidates[0], patience=1)  # not to adopt it would do no harm
@@ -144,8 +170,17 @@ def adopt_closer(rt: Runtime, node: NodeState, candidates: tuple[Peer, ...], cau
             return
         if neighbours is None or not _is_closer(node, candidates[0]):
             return
-        node.set_ring(_pulled(node, candidates[0], neighbours), cause)
+        lists = _both_lists if cause is Cause.MERGED else _pulled
+        node.set_ring(lists(node, candidates[0], neighbours), cause)
         candidates = neighbours.predecessors[:1]
+
+
+def _both_lists(node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> Ring:
+    """The ring with a successor out of another ring: its list and ours laid together, so that neither is forgotten."""
+    me, ring = node.me.ident, _pulled(node, successor, neighbours)
+    known = {peer.ident: peer for peer in (*node.ring.successors, *ring.successors)}
+    onward = sorted(known.values(), key=lambda peer: distance(me, peer.ident))
+    return ring.with_successors(*(peer for peer in onward if not in_open(peer.ident, me, successor.ident)))
 
 
 def _is_closer(node: NodeState, peer: Peer) -> bool:
@@ -172,9 +207,16 @@ def rectify(rt: Runtime, node: NodeState, notifier: Peer) -> None:
     Switches: yes. Source: Zave 2017, section 4; in place of the 2003 paper's notify.
     """
     present = node.ring.predecessor
+    if node.has_left(notifier):
+        return
     if present is None or in_open(notifier.ident, present.ident, node.me.ident):
         node.set_ring(node.ring.with_predecessors(notifier, *node.ring.predecessors), Cause.NOTIFIED)
-    elif present != notifier and not lives(rt, node, present) and not node.has_left(present):
+    elif (
+        present != notifier
+        and not lives(rt, node, present)
+        and not node.has_left(present)
+        and not node.has_left(notifier)
+    ):
         node.lost.add(present, rt.now())
         node.set_ring(node.ring.with_predecessors(notifier), Cause.PREDECESSOR_LOST)
 

@@ -8,9 +8,10 @@ another one?).
 import logging
 from collections.abc import Callable
 from itertools import count
+from math import inf
 
 from gdht.config import DhtConfig
-from gdht.core.ident import finger_start
+from gdht.core.ident import distance, finger_start
 from gdht.core.lookup import Found
 from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
@@ -22,7 +23,7 @@ from gdht.node.check import check, check_nearby
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
 from gdht.node.lookup import find_successor
-from gdht.node.membership import check_predecessor, fix_fingers, rectify, say_goodbye, stabilize
+from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, say_goodbye, stabilize
 from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
 from gdht.node.replication import GetOutcome, PutOutcome
 from gdht.node.runtime import Runtime, Task
@@ -55,6 +56,9 @@ LOOK_INTERVALS = 10
 CHECK_LOOKS = 3
 """Every so manieth time, it also checks that it and those nearby agree on the ring."""
 
+DOUBT_INTERVALS = 0.3
+"""A doubted predecessor is checked no sooner than this after the last check, in stabilize intervals."""
+
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
 
@@ -75,6 +79,7 @@ class Node:
         self._started_at_s = rt.now()
         self._tasks: dict[str, Task] = {}
         self._due: dict[str, float] = {}
+        self._checked_s = -inf
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -255,30 +260,39 @@ class Node:
             self._run_steps()
             due_s = max(min(self._due.values()), rt.now())
             node.wake.wait(due_s - rt.now())
-            node.health.woke(rt.now() - due_s)
+            if not node.health.woke(rt.now() - due_s) and node.ring.alone:
+                node.health.answered()  # nobody else there whose answers would show that we keep up again
 
     def _run_steps(self) -> None:
         """Everything that handlers asked for, then every step whose time has come."""
         node, rt = self._node, self._rt
         notifiers, node.notified = node.notified, {}
-        for notifier in notifiers.values():
-            self._run("rectify", lambda peer=notifier: rectify(rt, node, peer))  # type: ignore[misc]
+        if notifiers:  # the nearest decides; another one that should have will notify again
+            nearest = min(notifiers.values(), key=lambda peer: distance(peer.ident, node.me.ident))
+            self._run("rectify", lambda: rectify(rt, node, nearest))
         if node.stabilize_now or (node.ring.predecessors and not node.ring.successors):
             node.stabilize_now = False
             self._due["stabilize"] = rt.now()  # no longer alone: the newcomer is our successor too
         if node.doubted:
             node.doubted = False
-            self._due["check_predecessor"] = rt.now()
+            soon_s = self._checked_s + DOUBT_INTERVALS * node.config.stabilize_interval
+            self._due["check_predecessor"] = min(self._due["check_predecessor"], max(rt.now(), soon_s))
         self._run_if_due("stabilize", lambda: stabilize(rt, node))
-        self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node))
+        if self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node)):
+            self._checked_s = rt.now()
         self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
+        if node.is_member and node.ring.alone and not node.founder:
+            isolate(node)  # the successors said goodbye, and then the predecessor died
         if node.met is not None and node.is_member:
             self._run("merge", lambda: merge(rt, node))
 
-    def _run_if_due(self, task: str, step: Callable[[], object], intervals: float = 1) -> None:
-        if self._node.is_member and self._due[task] <= self._rt.now():
-            self._run(task, step)
-            self._due[task] = self._rt.now() + self._interval_s(intervals)
+    def _run_if_due(self, task: str, step: Callable[[], object]) -> bool:
+        """Run a step whose time has come; whether it had."""
+        if not self._node.is_member or self._due[task] > self._rt.now():
+            return False
+        self._run(task, step)
+        self._due[task] = self._rt.now() + self._interval_s()
+        return True
 
     def _run(self, task: str, step: Callable[[], object]) -> None:
         """Run one step and count what became of it; what is no expected failure ends the task."""

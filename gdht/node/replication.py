@@ -207,7 +207,7 @@ def try_get(node: NodeState, key: bytes, wall_s: float) -> GetOutcome | None:
     ring = node.ring
     if node.state is not State.ACTIVE or not ring.owns(key_ident(key)):
         return None
-    if ring.successors and not ring.predecessors:
+    if (ring.successors and not ring.predecessors) or (node.receiving and not ring.alone):
         return None
     record = node.store.get(key, wall_s)
     if record is not None:
@@ -241,11 +241,13 @@ def _read_replicas(
 ) -> GetOutcome | None:
     """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it.
 
-    peers: the owner first. owner_reply: None when the true owner is dead and its heir, the first of the peers, has not
-    noticed yet: then a copy will do, but that there is none is no answer.
+    peers: the owner first; one that has not got its share yet is asked again, for whatever copy it has. owner_reply:
+    None when the true owner is dead and its heir, the first of the peers, has not noticed yet: then a copy will do, but
+    that there is none is no answer.
     """
     peers = peers[: node.config.max_replication]
-    asked = peers if owner_reply is None else peers[1:]
+    unsure = isinstance(owner_reply, P2pFailure) and owner_reply.reason == FailureReason.NOT_HERE_YET
+    asked = peers if owner_reply is None or unsure else peers[1:]
     everybody_answered, somebody_is_sure = isinstance(owner_reply, P2pFailure), _says_not_found(owner_reply)
     lacking = [peers[0]] if isinstance(owner_reply, P2pFailure) else []
     newest: P2pSuccess | None = None

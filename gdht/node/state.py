@@ -27,6 +27,9 @@ CONTACTS_MAX = 64
 LEFT_CALLS = 2
 """How long who said goodbye is no candidate for a successor, in timeouts: answers from before may be under way."""
 
+MEET_INTERVALS = 5
+"""How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
+
 LEFT_MAX = 64
 """How many of those are remembered."""
 
@@ -67,6 +70,7 @@ class NodeState:
         self.contacts: tuple[Peer, ...] = ()
         self.lost = LostPeers()
         self.met: Peer | None = None
+        self._last_met: tuple[Peer | None, float] = None, 0.0
         self.looks = 0
         self.consistent: bool | None = None
 
@@ -109,27 +113,35 @@ class NodeState:
             self.wake.set()
 
     def meet(self, peer: Peer) -> None:
-        """A member that may be in another ring than ours: have that found out soon. Switches: no."""
-        self.met = peer
-        self.wake.set()
+        """A member that may be in another ring than ours: have that found out soon. Switches: no.
+
+        Not of the same one again and again: that takes a lookup, and holds maintenance up.
+        """
+        last, since_s = self._last_met
+        if peer != last or self._now() >= since_s + MEET_INTERVALS * self.config.stabilize_interval:
+            self._last_met = peer, self._now()
+            self.met = peer
+            self.wake.set()
 
     def hear_of(self, peer: Peer) -> None:
-        """Somebody takes us for a member: while we are isolated, it may know the ring. Switches: no."""
-        if self.state is State.ISOLATED and peer not in self.contacts and peer.ident != self.me.ident:
+        """Somebody takes us for a member: while we look for the ring, it may know it. Switches: no."""
+        if self.state in (State.ISOLATED, State.JOINING) and peer not in self.contacts and peer.ident != self.me.ident:
             self.contacts = (peer, *self.contacts[: CONTACTS_MAX - 1])
 
     def forget(self, peer: Peer) -> bool:
         """A node has said goodbye: it is no candidate any more; whether it was one of our neighbours. Switches: no."""
         self.left = {gone: until_s for gone, until_s in self.left.items() if until_s > self._now()}
         if len(self.left) < LEFT_MAX:
-            self.left[peer] = self._now() + LEFT_CALLS * self.config.call_timeout
+            self.left[peer] = self._now() + LEFT_CALLS * self.health.timeout_s
         self.lost.forget(peer)
         if peer not in self.ring.predecessors and peer not in self.ring.successors:
             return False
         self.set_ring(self.ring.without(peer), Cause.GOODBYE)
-        if self.ring.alone and not self.founder:
+        if self.ring.alone:
+            self.lost.add(peer, self._now())  # it may come back and start a ring of its own
+            if not self.founder:
+                log.info("alone in the ring: the last other node left in good order")
             self.founder = True
-            log.info("alone in the ring: the last other node left in good order")
         return True
 
     def has_left(self, peer: Peer) -> bool:

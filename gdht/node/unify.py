@@ -89,20 +89,22 @@ def _unify(rt: Runtime, node: NodeState, contact: Peer) -> None:
     if found.owner in (node.me, node.ring.first_successor):
         node.lost.forget(contact)
         return
-    if contact not in node.lost.second_ring:
-        log.warning("second ring found contact=%s names=%s not=%s", contact, found.owner, node.ring.first_successor)
-    node.lost.suspect(contact, rt.now())
+    suspected = found.owner not in node.ring.successors  # else it is our own ring, and a list is behind
+    if suspected:
+        if contact not in node.lost.second_ring:
+            log.warning("second ring found contact=%s names=%s not=%s", contact, found.owner, node.ring.first_successor)
+        node.lost.suspect(contact, rt.now())
+    before = node.ring
     _take_place(rt, node, found)
+    changed = (before.first_successor, before.predecessor) != (node.ring.first_successor, node.ring.predecessor)
+    node.stats.ring_merges += suspected and changed
 
 
 def _take_place(rt: Runtime, node: NodeState, found: Found) -> None:
     """Stand between the two nodes of the other ring that we belong between, where they are closer than our own."""
     successor, predecessor = found.owner, found.responder
-    before = node.ring
     adopt_closer(rt, node, (successor,), Cause.MERGED)
     notify(rt, node, successor)
     if node.ring.first_successor != successor:
         notify(rt, node, node.ring.first_successor)
     rectify(rt, node, predecessor)
-    if (before.first_successor, before.predecessor) != (node.ring.first_successor, node.ring.predecessor):
-        node.stats.ring_merges += 1

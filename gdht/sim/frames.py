@@ -12,7 +12,7 @@ from gdht.wire.codec import P2pDecoder, UnknownMessage
 ID_START, ID_END = 8, 12
 """Where the request id stands in a frame: the one part that differs from message to message."""
 
-DISTINCT_FRAMES_MAX = 16384
+DISTINCT_FRAMES_MAX = 1 << 17
 
 
 def decode(frame: bytes) -> tuple[int, P2pMessage | UnknownMessage]:

@@ -11,7 +11,7 @@ from gdht.config import Address
 from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pGet, P2pPing, P2pPut, P2pReplyNeighbours, P2pSuccess
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
-from gdht.errors import CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError
+from gdht.errors import CallTimeout, PeerSilent, PeerUnreachable, RemoteError, RemoteProtocolError
 from gdht.net import connection
 from gdht.net import pool as pool_module
 from gdht.net.calls import Refused, Rejected, Reset
@@ -160,7 +160,7 @@ def test_the_back_off_doubles_to_its_bound_with_jitter():
 
 
 def test_an_unknown_name_is_unreachable(rt):
-    with pytest.raises(Refused, match="nowhere"):
+    with pytest.raises(PeerSilent, match="nowhere"):
         rt.call(Peer(7, "nowhere.invalid:1"), P2pPing(), T)
 
 

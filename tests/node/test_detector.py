@@ -3,7 +3,7 @@
 import pytest
 
 from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pPing
-from gdht.errors import CallNotSent, CallTimeout, PeerUnreachable, RemoteError
+from gdht.errors import CallNotSent, CallTimeout, PeerSilent, PeerUnreachable, RemoteError
 from gdht.node.detector import CALLS_MAX, PATIENCE, lives, reach
 from gdht.node.health import LATE_RATIO, SCORE_MAX, Health
 
@@ -107,3 +107,11 @@ def test_a_timer_in_time_is_no_lag(late_s):
     health = Health(TIMEOUT_S)
     assert not health.woke(late_s)
     assert health.score == 0
+
+
+def test_a_connection_that_does_not_come_about_is_silence_and_waited_for(world, node, at):
+    """Said at once, from memory or for want of a route: that is no call without an answer yet."""
+    world.script(20, PeerSilent("no route"))
+    assert not lives(node, node.node, at(20))
+    assert world.asked(P2pPing) == [20] * PATIENCE
+    assert world.clock_s == PATIENCE * TIMEOUT_S

@@ -574,3 +574,29 @@ def test_a_candidate_that_merely_refuses_does_not_keep_us_from_notifying_our_suc
     stabilize(ring[0], ring[0].node)
     assert ring[0].node.ring.first_successor == at(30)
     assert world.asked(P2pNotify) == [30]
+
+
+def test_who_joins_anew_forgets_the_goodbyes_of_before(world, at):
+    """The other node left, came back as a ring of its own, and we join that."""
+    world.ideal(10)
+    node = world.add(20)
+    found_ring(node.node)
+    node.node.forget(at(10))
+    join(node, node.node, at(10))
+    assert not node.node.has_left(at(10))
+    stabilize(node, node.node)
+    assert pointers(node) == (10, [10])
+    assert world.asked(P2pNotify) == [10]
+
+
+def test_a_leaver_that_had_notified_us_is_no_predecessor(world, at):
+    node = world.ideal(10, 20, 30)[2]
+    node.node.forget(at(25))
+    rectify(node, node.node, at(25))
+    assert pointers(node)[0] == 20
+
+
+def test_the_last_to_say_goodbye_is_looked_for(world, at):
+    node = world.ideal(10, 20)[0]
+    node.node.forget(at(20))
+    assert node.node.lost.peers == (at(20),), "it may come back and start a ring of its own"

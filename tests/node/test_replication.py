@@ -312,7 +312,16 @@ def test_a_replica_that_is_sure_answers_for_a_newcomer_that_is_not(world, ring):
     """Misses in the arc of a node that takes long to receive its share are as quick as others."""
     ring[3].node.receiving = True
     assert get_35(ring[0]) == GetOutcome("not_found", None)
-    assert world.asked(P2pGet).count(40) == 1
+    assert world.asked(P2pGet).count(40) == 2, "as the owner, then for whatever copy it has"
+
+
+def test_an_owner_that_has_not_got_its_share_yet_does_not_answer_with_an_old_copy(world, ring):
+    """It was cut off with its records; meanwhile others took a newer one."""
+    ring[3].keep(35, b"old", age_ms=5000)
+    ring[4].keep(35, b"new")
+    ring[3].node.receiving = True
+    assert get_35(ring[0]) == GetOutcome("success", b"new")
+    assert get_35(ring[3]) == GetOutcome("success", b"new")
 
 
 def test_the_newest_of_the_replicas_wins(ring):

@@ -4,10 +4,11 @@ from contextlib import suppress
 
 import pytest
 
-from gdht.core.messages import ErrorReason, P2pError, P2pGetSuccessor, P2pNotify
+from gdht.core.messages import ErrorReason, P2pError, P2pGetSuccessor, P2pNotify, P2pReplySuccessor
 from gdht.errors import JoinFailed, LookupFailed
 from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring, rectify, stabilize
+from gdht.node.state import MEET_INTERVALS
 from gdht.node.status import State
 from gdht.node.unify import LISTED_EVERY, look_for_others, merge
 
@@ -66,7 +67,7 @@ def test_a_closer_successor_in_the_other_ring_is_adopted_and_told(two_rings, wor
     (ten, *_), _ = two_rings
     ten.node.lost.add(at(60), 0.0)
     look(ten)
-    assert pointers(ten) == (60, [20, 40, 60])
+    assert pointers(ten) == (60, [20, 30, 40]), "neither list is forgotten"
     assert 20 in world.asked(P2pNotify)
     assert ten.node.lost.second_ring == (at(60),)
     assert ten.node.stats.ring_merges == 1
@@ -138,7 +139,7 @@ def test_who_is_passed_over_by_its_predecessor_asks_the_one_between(world, at):
     check_predecessor(thirty, thirty.node)
     assert thirty.node.met == at(20)
     merge(thirty, thirty.node)
-    assert pointers(thirty) == (20, [40, 20])
+    assert pointers(thirty) == (20, [40, 50, 10])
 
 
 def test_a_node_that_has_just_joined_before_us_passes_nobody_over(world, at):
@@ -171,3 +172,37 @@ def test_one_lost_peer_on_one_side_is_enough_to_make_one_ring(two_rings, world, 
         50: (40, [60, 10, 20]),
         60: (50, [10, 20, 30]),
     }
+
+
+def test_a_lone_node_that_a_ring_takes_in_knows_that_its_share_is_there(world, at):
+    """It came back empty and started a ring of its own; the ring found it first."""
+    ring = world.ideal(10, 20, 40, 50)
+    lone = world.add(30)
+    found_ring(lone.node)
+    ring[1].node.set_ring(ring[1].node.ring.with_successors(at(30), at(40), at(50)), Cause.MERGED)
+    lone.node.set_ring(lone.node.ring.with_predecessors(at(20)), Cause.NOTIFIED)
+    stabilize(lone, lone.node)
+    assert pointers(lone) == (20, [40, 50, 10])
+    assert lone.node.receiving
+
+
+def test_a_ring_whose_list_is_only_behind_is_no_second_ring(world, at):
+    """While many join, a newcomer names our second successor as what follows us."""
+    node = world.ideal(10, 20, 30, 40)[0]
+    world.script(15, lambda request: P2pReplySuccessor(10, True, (at(30), at(40))))
+    node.node.meet(at(15))
+    with suppress(LookupFailed):
+        merge(node, node.node)
+    assert node.node.lost.second_ring == ()
+    assert node.node.stats.ring_merges == 0
+
+
+def test_the_same_peer_is_met_only_now_and_then(world, at):
+    node = world.ideal(10, 20, 30)[0]
+    node.node.meet(at(20))
+    node.node.met = None
+    node.node.meet(at(20))
+    assert node.node.met is None
+    world.clock_s += MEET_INTERVALS * node.node.config.stabilize_interval
+    node.node.meet(at(20))
+    assert node.node.met == at(20)
