@@ -19,6 +19,7 @@ TEST = [
     "mypy>=1.13",
     "pytest>=8.2",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.8",
     "selenium>=4.25",
     "setuptools>=70",

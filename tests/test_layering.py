@@ -38,6 +38,7 @@ HOMES = {
     "prometheus_client": "gdht.admin",
     "click": "gdht.cli",
     "rich": "gdht.cli",
+    "matplotlib": "gdht.sim",
 }
 
 PURE = ("gdht.core", "gdht.node", "gdht.wire")

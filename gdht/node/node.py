@@ -59,6 +59,9 @@ CHECK_LOOKS = 3
 DOUBT_INTERVALS = 0.3
 """A doubted predecessor is checked no sooner than this after the last check, in stabilize intervals."""
 
+HAND_OVER_RETRY_S = 0.5
+"""How long a leaver that found no taker for its records waits before it tries again."""
+
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
 
@@ -114,6 +117,9 @@ class Node:
             hand_over(rt, node, lambda: rt.now() < ends_at_s)
             node.sealed = True
             orphans = hand_over(rt, node, lambda: rt.now() < ends_at_s)
+            while orphans and rt.now() < ends_at_s and not (node.ring.alone and node.founder):
+                rt.sleep(HAND_OVER_RETRY_S)  # those after us are dead: maintenance finds others
+                orphans = hand_over(rt, node, lambda: rt.now() < ends_at_s)
             log.info("handed over keys=%d without_taker=%d", node.store.count, orphans)
         self.stop()
         if node.is_member and node.ring.successors:
