@@ -7,6 +7,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := gdht admin tests benchmarks setup.py
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
 CONFIG ?= conf/node.ini
 SIMULATE_MINUTES ?= 10
 
@@ -36,8 +37,9 @@ types: $(INSTALLED_DEV) ## mypy, strict
 	@ln -s "$(CURDIR)"/gdht/* "$(CURDIR)/admin" build/typed/gdht/
 	MYPYPATH=build/typed $(BIN)/mypy -p gdht
 
+# The tests of one file stay together, in order, on one of the workers.
 unit: $(INSTALLED_DEV) ## pytest: all tests and doctests (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 format: $(INSTALLED_DEV) ## put the sources into shape
 	$(BIN)/ruff check --fix-only $(SOURCES)
