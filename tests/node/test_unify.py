@@ -56,6 +56,19 @@ def test_a_lost_peer_that_is_still_silent_stays_lost(world, at):
     assert node.node.lost.second_ring == ()
 
 
+def test_a_ring_of_another_name_is_never_merged_with(world, at):
+    """HELLO is refused, so a node of another ring counts as silent, wherever its address was learnt."""
+    node = world.ideal(10, 20, 30)[0]
+    before = node.node.ring
+    node.node.lost.add(world.script(25, P2pError(ErrorReason.RING, "this is ring other, not default")), 0.0)
+    node.node.meet(at(25))
+    with suppress(LookupFailed):
+        merge(node, node.node)
+    look(node)
+    assert node.node.ring is before
+    assert node.node.lost.second_ring == ()
+
+
 def test_one_that_is_no_member_yet_stays_lost(world, at):
     node = world.ideal(10, 20, 30)[0]
     node.node.lost.add(world.script(25, P2pError(ErrorReason.NOT_JOINED, "isolated")), 0.0)
