@@ -169,6 +169,7 @@ class Cluster:
 
         Before the ring has grown into what the proof speaks of, only when it is ideal.
         """
+        self.observer.note_growth()
         if not self.observer.grown and self.violations():
             return False
         return self.observer.may_crash({host.peer.ident for host in hosts})

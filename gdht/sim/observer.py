@@ -125,13 +125,14 @@ class Observer:
         return may_fail(self.members, gone, self._length, grown=self.grown)
 
     def _check(self, found: list[Violation]) -> None:
-        self._note_growth()
+        self.note_growth()
         if self.grown and not self._staying.enough:
             found = found + principal_violations(self._staying.members, self._length)
         if found:
             raise self._failure(str(InvariantViolated(found)))
 
-    def _note_growth(self) -> None:
+    def note_growth(self) -> None:
+        """See whether the ring has been grown for long enough: time alone may tell, so also before a crash."""
         if self.grown:
             return
         if not self._staying.grown:
