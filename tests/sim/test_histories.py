@@ -67,6 +67,7 @@ def test_nodes_that_know_they_are_late_seldom_drop_the_living():
         ),
         ("isolated nodes of one part were remembered, but never told by whom", draw("partition", 10009)),
         ("all of a part stayed isolated, as nobody told them of the others", draw("partition", 10035)),
+        ("the injector took six of ten nodes, as it had not seen that the ring was grown", draw("safe", 109)),
         ("a leaver whose successors were all dead took the last copy with it", draw("rough", 7)),
         ("a leaver that was isolated over its leave took the last copy with it", draw("rough", 15)),
     ],
