@@ -23,9 +23,8 @@ RETRY_S_MIN = 0.2
 RETRY_S_MAX = 5.0
 """The pause between two rounds through the list doubles from the one to the other."""
 
-
 REFOUND_INTERVALS = 10
-"""How long a node looks for a member before it asks whether all others are isolated too, in stabilize intervals."""
+"""How long a node looks for a member before it asks whether all others look for one too, in stabilize intervals."""
 
 OUTSIDE = (State.STARTING.value, State.JOINING.value, State.ISOLATED.value)
 """What a node says of itself that is in no ring."""
@@ -88,9 +87,11 @@ def try_to_enter(rt: Runtime, node: NodeState) -> None:
     Where there is a ring that we could not get into, for a dead node on the way, no other one is started beside it.
     """
     attempt = Attempt()
-    pings = ask_each(rt, node, [(peer, P2pPing()) for peer in node.contacts if peer.ident != node.me.ident])
-    for peer in [peer for peer, outcome in pings if isinstance(outcome, P2pAck)]:
-        if _join_through(rt, node, peer, attempt):
+    others = [peer for peer in node.contacts if peer.ident != node.me.ident]
+    for peer, outcome in list(ask_each(rt, node, [(peer, P2pPing()) for peer in others])):
+        if not isinstance(outcome, P2pAck):
+            attempt.note(peer.address, str(outcome))
+        elif _join_through(rt, node, peer, attempt):
             return
     listed_first = not node.config.bootstrap
     for index, address in enumerate(map(str, node.config.bootstrap)):

@@ -50,7 +50,8 @@ def reach(rt: Runtime, node: NodeState, peer: Peer, request: Request, patience: 
             _trust(node, peer, doubted=attempt > 0)
             return reply
     log.debug("peer given up peer=%s error=silence", peer)
-    node.stats.suspicions["confirmed"] += 1
+    if attempt:
+        node.stats.suspicions["confirmed"] += 1
     return None
 
 

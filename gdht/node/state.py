@@ -27,11 +27,11 @@ CONTACTS_MAX = 64
 LEFT_CALLS = 2
 """How long who said goodbye is no candidate for a successor, in timeouts: answers from before may be under way."""
 
-MEET_INTERVALS = 5
-"""How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
-
 LEFT_MAX = 64
 """How many of those are remembered."""
+
+MEET_INTERVALS = 5
+"""How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
 
 
 class NodeState:
@@ -42,8 +42,7 @@ class NodeState:
     draining: it wants no more clients, also after it had to join anew. sealed: it takes no more records, as it is about
     to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it. lost: peers that stopped
     answering. looks: how often one was asked. consistent: whether the last look at the ring nearby found nothing wrong;
-    None before the first. left: until when a node that
-    said goodbye is no candidate, by `rt.now()`.
+    None before the first. left: until when a node that said goodbye is no candidate, by `rt.now()`.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
