@@ -10,9 +10,10 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 CONFIG ?= conf/node.ini
 SIMULATE_MINUTES ?= 10
+SOAK_ROUNDS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help run ring test lint types unit format bench simulate constraints clean
+.PHONY: help run ring test lint types unit format bench storm simulate soak constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,8 +49,14 @@ format: $(INSTALLED_DEV) ## put the sources into shape
 bench: $(INSTALLED) ## gets and puts per second of rings on this machine, beside a plain echo
 	$(BIN)/python benchmarks/throughput.py
 
+storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, restart, expiry (some 15 minutes)
+	$(BIN)/python benchmarks/storm.py
+
 simulate: $(INSTALLED) ## random histories of simulated rings on all cores (SIMULATE_MINUTES=10)
 	$(BIN)/python -m gdht.sim.soak --minutes $(SIMULATE_MINUTES)
+
+soak: $(INSTALLED_DEV) ## kill -9 under write load on five real nodes, again and again (SOAK_ROUNDS=100)
+	$(BIN)/python -m tests.e2e.soak --rounds $(SOAK_ROUNDS)
 
 constraints: ## pin the newest versions that fit setup.py; run `make test` afterwards
 	rm -rf build/constraints && mkdir -p build

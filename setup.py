@@ -51,6 +51,7 @@ setup(
         "Flask>=3.0",
         "gevent>=24.10",
         "greenlet>=3.1",
+        "lmdb>=3.0",
         "prometheus-client>=0.20",
         "rich>=13.7",
     ],

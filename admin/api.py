@@ -6,13 +6,24 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import BadRequest
 
 from gdht.core.ident import key_ident
+from gdht.core.placement import Role
+from gdht.node.failures import FAILURES_MAX, NOT_FOUND_MAX
 
 from .ring_view import ring_view
-from .serialize import check_json, events_json, key_json, node_json, ring_json, trace_json, walk_json
+from .serialize import check_json, events_json, node_json, ring_json, trace_json, walk_json
+from .serialize_keys import key_json, keys_json, requests_json
 from .source import Source
 
 EVENTS_MAX = 500
 """How many events one answer holds at the most, and unless less is asked for."""
+
+KEYS_MAX = 1000
+"""How many keys one answer holds at the most."""
+
+KEYS_DEFAULT = 100
+"""How many unless more or less is asked for."""
+
+REQUESTS_MAX = FAILURES_MAX + NOT_FOUND_MAX
 
 HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -32,7 +43,9 @@ class Api:
         routes.add_url_rule("/ring/check", "check", self.check)
         routes.add_url_rule("/ring/view", "view", self.view)
         routes.add_url_rule("/events", "events", self.events)
+        routes.add_url_rule("/keys", "keys", self.keys)
         routes.add_url_rule("/keys/<key>", "key", self.key)
+        routes.add_url_rule("/requests", "requests", self.requests)
         routes.add_url_rule("/trace/<key>", "trace", self.trace)
         return routes
 
@@ -64,12 +77,24 @@ class Api:
 
     def key(self, key: str) -> tuple[Response, int]:
         """Who should hold a key and who does; 503 when its owner cannot be found."""
-        report = self._source.where(bytes.fromhex(_checked(key)))
+        report = self._source.where(checked_key(key))
         return jsonify(key_json(report)), 503 if report.error else 200
+
+    def keys(self) -> Response:
+        """The keys this node keeps, by pages: `role`, `after` a key, at most `limit`."""
+        role, after = checked_role(request.args.get("role", "")), request.args.get("after", "")
+        limit = min(max(_number("limit", KEYS_DEFAULT), 1), KEYS_MAX)
+        return jsonify(keys_json(self._source.keys(role, checked_key(after) if after else b"", limit)))
+
+    def requests(self) -> Response:
+        """Recent requests of clients that did not succeed, newest first, of one `key` or all."""
+        key = request.args.get("key")
+        found = self._source.failures(None if key is None else checked_key(key))
+        return jsonify(requests_json(found[: _number("limit", REQUESTS_MAX)]))
 
     def trace(self, key: str) -> Response:
         """A lookup step by step; a failed lookup is an answer too."""
-        return jsonify(trace_json(self._source.trace(key_ident(bytes.fromhex(_checked(key))))))
+        return jsonify(trace_json(self._source.trace(key_ident(checked_key(key)))))
 
 
 def _number(name: str, default: int) -> int:
@@ -82,7 +107,16 @@ def _number(name: str, default: int) -> int:
     return int(text)
 
 
-def _checked(key: str) -> str:
+def checked_role(word: str) -> Role | None:
+    """The role of that name, None for an empty one. Raises: BadRequest."""
+    try:
+        return Role(word) if word else None
+    except ValueError as error:
+        raise BadRequest(f"a role is one of {', '.join(role.value for role in Role)}") from error
+
+
+def checked_key(key: str) -> bytes:
+    """The 32 bytes of 64 hex digits. Raises: BadRequest."""
     if not HEX_KEY.fullmatch(key):
         raise BadRequest(f"a key is 64 hex digits; this has {len(key)} characters")
-    return key
+    return bytes.fromhex(key)

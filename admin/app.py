@@ -11,8 +11,10 @@ from gdht.errors import GdhtError
 from gdht.node.status import NodeStatus
 
 from . import text
-from .access import challenge, has_token, is_open
+from .access import Guard, challenge, has_token, is_open
+from .actions import ActionApi, Actions
 from .api import Api
+from .departure import DeparturePage
 from .metrics import Metrics
 from .pages import Pages
 from .probes import Probes
@@ -31,22 +33,28 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+FORM_BYTES_MAX = 4096
+"""No form of ours is longer."""
+
 logger = logging.getLogger(__name__)
 
 
-def create_app(status: Callable[[], NodeStatus], queries: Queries, token: str = "") -> Flask:
+def create_app(status: Callable[[], NodeStatus], queries: Queries, actions: Actions, token: str = "") -> Flask:
     """The admin port as a WSGI application.
 
-    status: a fresh snapshot per call, never switching. token: empty lets everybody read.
+    status: a fresh snapshot per call, never switching. token: empty lets everybody in.
     """
     app = Flask(__name__, static_folder=None)
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # GET and HEAD only, and Allow says so
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Allow names only what there is
+    app.config["MAX_CONTENT_LENGTH"] = FORM_BYTES_MAX
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # the order of the documentation
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters.update(text.FILTERS)
-    source = Source(status, queries)
-    for part in (Probes(source), Metrics(source), Api(source), Pages(source)):
+    source, guard = Source(status, queries), Guard(token)
+    parts = (Probes(source), Metrics(source), Api(source), Pages(source))
+    acting = (ActionApi(actions, guard), DeparturePage(source, actions, guard))
+    for part in (*parts, *acting):
         app.register_blueprint(part.blueprint())
     if token:
         app.before_request(lambda: _refusal(token))

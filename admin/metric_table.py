@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from gdht.core.messages import METHODS
 from gdht.node.stats import HOPS, LAG_SECONDS, REPLICAS, SECONDS, Histogram
-from gdht.node.status import NodeStatus, State
+from gdht.node.status import Handover, NodeStatus, State
 
 Labels = tuple[str, ...]
 Values = Mapping[Any, float]  # the keys are Labels; a Mapping does not take shorter tuples for longer ones
@@ -68,6 +68,17 @@ def _checks(status: NodeStatus) -> Values:
     return {(kind, check.name): float(check.ok) for kind, checks in kinds for check in checks}
 
 
+def _moved(status: NodeStatus, read: Callable[[Handover], float]) -> Values:
+    """Something of the hand-over under way, by its reason; 0 for those that are not."""
+    moved = status.handover
+    under_way = {} if moved is None or moved.ended else {(moved.kind,): read(moved)}
+    return {**dict.fromkeys(_words(*MOVES), 0.0), **under_way}
+
+
+def _remaining(moved: Handover) -> float:
+    return float(max(moved.keys_total - moved.keys_done, 0))
+
+
 def _pairs(left: Iterable[str], right: Iterable[str]) -> tuple[Labels, ...]:
     return tuple(product(left, right))
 
@@ -84,11 +95,17 @@ TASKS = (
     "look_for_others",
     "merge",
     "check_nearby",
-    "pull_share",
+    "catch_up",
     "repair",
     "expire",
+    "find_again",
+    "remember",
 )
+MOVES = ("join", "leave")
 METHOD_WORDS = tuple(METHODS.values())
+
+HANDOFFS = (*_pairs(("sent", "received"), ("repair", "leave", "join")), ("received", "transfer"))
+"""What is received in answer to a question has the reason for asking; the rest, the word transfer."""
 
 GAUGES = (
     Gauge("gdht_node_info", "Who this node is.", ("node_id", "ring"),
@@ -126,8 +143,17 @@ GAUGES = (
           lambda s: {("owned",): s.keys.owned_bytes, ("replica",): s.keys.replica_bytes,
                      ("misplaced",): s.keys.misplaced_bytes}),
     Gauge("gdht_store_capacity_bytes", "Bytes the store may hold.", (), lambda s: _plain(s.store_bytes_max)),
+    Gauge("gdht_store_tombstones", "Records kept without a value, so that no older version comes back.", (),
+          lambda s: _plain(s.keys.tombstones)),
+    Gauge("gdht_store_writable", "Whether writes can be made durable.", (), lambda s: _plain(not s.store_error)),
     Gauge("gdht_keys_under_replicated", "Owned keys with too few copies at the last round of repair.", (),
           lambda s: _plain(s.stats.keys_under_replicated)),
+    Gauge("gdht_keys_under_replicated_oldest_seconds", "For how long the first of those had had too few; 0: there "
+          "are none.", (), lambda s: _plain(s.stats.keys_under_replicated_oldest_s)),
+    Gauge("gdht_handoff_in_progress", "Whether the records of this node are moved as it leaves or joins.", ("reason",),
+          lambda s: _moved(s, lambda _: 1.0)),
+    Gauge("gdht_handoff_remaining_keys", "How many records are still to be moved then, as estimated when it began.",
+          ("reason",), lambda s: _moved(s, _remaining)),
 )  # fmt: skip
 
 COUNTS = (
@@ -166,14 +192,18 @@ COUNTS = (
     Count("gdht_store_expired_keys", "Keys dropped because their time was over.", (),
           ((),), lambda s: _plain(s.stats.store_expired_keys)),
     Count("gdht_store_rejected_writes", "Writes the store refused.", ("reason",),
-          _words("full", "too_large", "ttl", "version"), lambda s: _single(s.stats.store_rejected_writes)),
+          _words("full", "read_only", "disk", "overload", "too_large", "ttl", "version"),
+          lambda s: _single(s.stats.store_rejected_writes)),
+    Count("gdht_store_commits", "Groups of writes that were made durable together, or failed to be.", ("result",),
+          _words("ok", "error"), lambda s: _single(s.stats.store_commits)),
     Count("gdht_replica_writes", "Copies sent to the nodes that should hold them.", ("result",),
           _words("ok", "timeout", "refused", "error"), lambda s: _single(s.stats.replica_writes)),
     Count("gdht_repaired_keys", "Copies restored where they were missing or old.", ("cause",),
           _words("read"), lambda s: _single(s.stats.repaired_keys)),
-    Count("gdht_handoff_keys", "Keys handed from node to node.", ("direction", "reason"),
-          (("sent", "repair"), ("sent", "leave"), ("received", "join"), ("received", "transfer")),
-          lambda s: s.stats.handoff_keys),
+    Count("gdht_handoff_keys", "Records handed from node to node.", ("direction", "reason"),
+          HANDOFFS, lambda s: s.stats.handoff_keys),
+    Count("gdht_handoff_bytes", "The bytes of their values.", ("direction", "reason"),
+          HANDOFFS, lambda s: s.stats.handoff_bytes),
     Count("gdht_task_crashes", "Background tasks that failed unexpectedly and were started anew.", ("task",),
           _words("maintenance", "inspection", "replication", "upkeep"), lambda s: _single(s.stats.task_crashes)),
 )  # fmt: skip
@@ -189,6 +219,8 @@ SPREADS = (
            _words("put", "get"), lambda s: _single(s.stats.lookup_hops)),
     Spread("gdht_put_acknowledged_replicas", "Copies confirmed per put.", (), REPLICAS,
            ((),), lambda s: {(): s.stats.put_acknowledged_replicas}),
+    Spread("gdht_store_commit_duration_seconds", "How long it took to make a group of writes durable.", (), SECONDS,
+           ((),), lambda s: {(): s.stats.store_commit_duration}),
     Spread("gdht_event_loop_lag_seconds", "How late the event loop runs what is due.", (), LAG_SECONDS,
            ((),), lambda s: {(): s.stats.event_loop_lag}),
 )  # fmt: skip

@@ -8,12 +8,14 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from gdht.core.ident import key_ident
-from gdht.core.records import COUNTER_BITS
+from gdht.core.placement import Role
 from gdht.errors import GdhtError
+from gdht.node.failures import FAILURES_MAX, NOT_FOUND_MAX
 from gdht.node.journal import EVENTS_MAX, Event
 from gdht.node.stats import Histogram
 from gdht.node.status import NodeStatus
 
+from .api import checked_key, checked_role
 from .metric_table import OPERATIONS
 from .quantiles import quantile
 from .ring_layout import shape_path
@@ -21,9 +23,15 @@ from .ring_view import ROLES, ring_view
 from .serialize import ring_json
 from .source import Source
 from .text import KEY_FORM, admin_url, parse_key
+from .verdict import verdict
 
 VIOLATIONS_SHOWN_MAX = 20
 EVENTS_SHOWN_MAX = 200
+REQUESTS_SHOWN_MAX = 200
+KEYS_SHOWN_MAX = 50
+
+MOODS = {"held": "good", "impaired": "", "expired": "", "absent": "bad", "unknown": "bad"}
+"""How the verdict on a key is coloured."""
 
 Answer = TypeVar("Answer")
 
@@ -44,6 +52,7 @@ class Pages:
         routes.add_url_rule("/admin/keys", "keys", self.keys)
         routes.add_url_rule("/admin/trace", "trace", self.trace)
         routes.add_url_rule("/admin/events", "events", self.events)
+        routes.add_url_rule("/admin/requests", "requests", self.requests)
         return routes
 
     def overview(self) -> str:
@@ -86,16 +95,42 @@ class Pages:
             remembered_max=EVENTS_MAX,
         )
 
-    def keys(self) -> tuple[str, int]:
-        """Where a key should be, and where it is."""
-        code, asked, report, problem = self._asked(self._source.where)
-        if report and report.error:
-            code, problem = 503, f"The owner of this key could not be found: {report.error}"
-        status = self._source.status()
+    def requests(self) -> tuple[str, int]:
+        """Which requests of clients did not succeed lately, and why."""
+        code, asked, found, problem = self._asked(self._source.failures)
         page = render_template(
-            "keys.html", status=status, asked=asked, report=report, problem=problem, form=KEY_FORM, wall_s=_wall_s
+            "requests.html",
+            status=self._source.status(),
+            asked=asked,
+            requests=(found if asked else self._source.failures()) or (),
+            problem=problem,
+            form=KEY_FORM,
+            shown_max=REQUESTS_SHOWN_MAX,
+            failures_max=FAILURES_MAX,
+            not_found_max=NOT_FOUND_MAX,
         )
         return page, code
+
+    def keys(self) -> tuple[str, int]:
+        """Where a key should be, and where it is; without one, which keys this node keeps."""
+        code, asked, report, problem = self._asked(self._source.where)
+        if asked:
+            code = 503 if report and report.error else code
+            status = self._source.status()
+            parts = {"report": report, "verdict": report and verdict(report), "moods": MOODS}
+            return render_template(
+                "keys.html", status=status, asked=asked, problem=problem, form=KEY_FORM, **parts
+            ), code
+        return self._own_keys(), code
+
+    def _own_keys(self) -> str:
+        role = checked_role(request.args.get("role", ""))
+        after = request.args.get("after", "")
+        page = self._source.keys(role, checked_key(after) if after else b"", KEYS_SHOWN_MAX)
+        status = self._source.status()
+        return render_template(
+            "keys.html", status=status, asked="", form=KEY_FORM, page=page, role=role, roles=list(Role)
+        )
 
     def trace(self) -> tuple[str, int]:
         """How a lookup of a key goes, step by step."""
@@ -131,11 +166,6 @@ def _event_row(event: Event) -> dict[str, object]:
         "gone": [peer for peer in event.before if peer not in event.after],
         "new": [peer for peer in event.after if peer not in event.before],
     }
-
-
-def _wall_s(stamp: int) -> float:
-    """Seconds since the epoch of a version's stamp."""
-    return (stamp >> COUNTER_BITS) / 1000
 
 
 def _numbers(status: NodeStatus) -> dict[str, object]:

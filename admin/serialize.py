@@ -6,10 +6,19 @@ from typing import Any
 from gdht.core.ident import ident_hex
 from gdht.core.invariant import Violation
 from gdht.core.peer import Peer
-from gdht.core.records import COUNTER_BITS, Version
 from gdht.node.journal import Event
 from gdht.node.stats import Histogram
-from gdht.node.status import Check, Holder, KeyReport, NodeStatus, RingCheck, Trace, TraceHop, Walk, WalkedNode
+from gdht.node.status import (
+    Check,
+    Handover,
+    NodeStatus,
+    RingCheck,
+    Share,
+    Trace,
+    TraceHop,
+    Walk,
+    WalkedNode,
+)
 
 from .invariants import explanation
 from .quantiles import quantile
@@ -17,7 +26,8 @@ from .quantiles import quantile
 Json = dict[str, Any]
 
 
-def _peer(peer: Peer) -> Json:
+def peer_json(peer: Peer) -> Json:
+    """A node as others name it."""
     return {"id": ident_hex(peer.ident), "address": peer.address}
 
 
@@ -40,9 +50,9 @@ def ring_json(status: NodeStatus) -> Json:
     """The place of this node in the ring: `/admin/api/ring`."""
     return {
         "node": _node(status),
-        "predecessor": _peer(status.predecessor) if status.predecessor else None,
-        "successors": [_peer(peer) for peer in status.successors if peer.ident != status.me.ident],
-        "fingers": [{"start": ident_hex(finger.start), **_peer(finger.peer)} for finger in status.fingers],
+        "predecessor": peer_json(status.predecessor) if status.predecessor else None,
+        "successors": [peer_json(peer) for peer in status.successors if peer.ident != status.me.ident],
+        "fingers": [{"start": ident_hex(finger.start), **peer_json(finger.peer)} for finger in status.fingers],
         "keys": _keys(status),
         "owned_ratio": status.owned_ratio,
         "estimated_nodes": status.estimated_nodes,
@@ -62,7 +72,12 @@ def node_json(status: NodeStatus) -> Json:
         "successors": ring["successors"],
         "fingers": len(status.fingers),
         "keys": ring["keys"],
-        "store": {"bytes": status.store_bytes, "capacity_bytes": status.store_bytes_max},
+        "store": {
+            "bytes": status.store_bytes,
+            "capacity_bytes": status.store_bytes_max,
+            "tombstones": status.keys.tombstones,
+            "error": status.store_error or None,
+        },
         "owned_ratio": status.owned_ratio,
         "estimated_nodes": status.estimated_nodes,
         "connections": {"api": stats.api_connections, **stats.peer_connections},
@@ -73,12 +88,37 @@ def node_json(status: NodeStatus) -> Json:
         "lookup_hops": {name: histogram_json(one) for name, one in sorted(stats.lookup_hops.items())},
         "lookup_dead_hops": stats.lookup_dead_hops,
         "keys_under_replicated": stats.keys_under_replicated,
+        "keys_under_replicated_oldest_seconds": stats.keys_under_replicated_oldest_s,
+        "handover": handover_json(status.handover) if status.handover else None,
         "consistent": status.consistent,
         "health_score": status.health_score,
         "suspicions": dict(sorted(stats.suspicions.items())),
-        "lost": [_peer(peer) for peer in status.lost],
-        "second_ring": [_peer(peer) for peer in status.second_ring],
+        "lost": [peer_json(peer) for peer in status.lost],
+        "second_ring": [peer_json(peer) for peer in status.second_ring],
         "ring_merges": stats.ring_merges,
+    }
+
+
+def handover_json(handover: Handover) -> Json:
+    """How far the records are that are moved."""
+    return {
+        "kind": handover.kind,
+        "keys_total": handover.keys_total,
+        "keys_done": handover.keys_done,
+        "bytes_total": handover.bytes_total,
+        "bytes_done": handover.bytes_done,
+        "seconds": round(handover.seconds, 3),
+        "ended": handover.ended,
+        "keys_without_taker": handover.without_taker,
+    }
+
+
+def plan_json(shares: Sequence[Share]) -> Json:
+    """Who would get what if the node left now: `/admin/api/leave?dry_run=1`."""
+    return {
+        "receivers": [{**peer_json(share.peer), "keys": share.keys, "bytes": share.size_bytes} for share in shares],
+        "keys": sum(share.keys for share in shares),
+        "bytes": sum(share.size_bytes for share in shares),
     }
 
 
@@ -124,8 +164,8 @@ def _walked(walked: WalkedNode) -> Json:
             "admin_address": status.admin_address,
             "state": status.state,
         },
-        "predecessor": _peer(status.predecessors[0]) if status.predecessors else None,
-        "successors": [_peer(peer) for peer in status.successors if peer.ident != walked.peer.ident],
+        "predecessor": peer_json(status.predecessors[0]) if status.predecessors else None,
+        "successors": [peer_json(peer) for peer in status.successors if peer.ident != walked.peer.ident],
         "keys": {
             "owned": status.keys_owned,
             "replica": status.keys_replica,
@@ -169,42 +209,9 @@ def _event(event: Event) -> Json:
         "number": event.number,
         "time": round(event.wall_s, 3),
         "pointer": event.pointer,
-        "before": [_peer(peer) for peer in event.before],
-        "after": [_peer(peer) for peer in event.after],
+        "before": [peer_json(peer) for peer in event.before],
+        "after": [peer_json(peer) for peer in event.after],
         "cause": event.cause,
-    }
-
-
-def key_json(report: KeyReport) -> Json:
-    """Who should hold a key and who does: `/admin/api/keys/<key>`."""
-    answer: Json = {"key": report.key.hex(), "nodes": [_holder(holder) for holder in report.holders]}
-    return {**answer, "error": report.error} if report.error else answer
-
-
-def _holder(holder: Holder) -> Json:
-    answer: Json = {**_peer(holder.peer), "role": holder.role}
-    stat = holder.stat
-    if stat is None:  # the same fields, unknown
-        unknown = ("present", "version", "ttl_remaining_seconds", "bytes", "replication", "digest")
-        return {**answer, **dict.fromkeys(unknown), "error": holder.error or "no answer"}
-    there = stat.present
-    return {
-        **answer,
-        "present": there,
-        "version": version_json(stat.version) if there else None,
-        "ttl_remaining_seconds": stat.ttl_ms / 1000 if there else None,
-        "bytes": stat.value_bytes if there else None,
-        "replication": stat.replication if there else None,
-        "digest": stat.digest.hex() if there else None,
-    }
-
-
-def version_json(version: Version) -> Json:
-    """A version in parts: its stamp as one number would not survive a reader with 53-bit numbers."""
-    return {
-        "time": (version.stamp >> COUNTER_BITS) / 1000,
-        "counter": version.stamp & ((1 << COUNTER_BITS) - 1),
-        "coordinator": ident_hex(version.coordinator),
     }
 
 
@@ -213,7 +220,7 @@ def trace_json(trace: Trace) -> Json:
     answer: Json = {
         "key": ident_hex(trace.ident),
         "hops": [_hop(hop) for hop in trace.hops],
-        "owner": _peer(trace.owner) if trace.owner else None,
+        "owner": peer_json(trace.owner) if trace.owner else None,
         "hops_total": len(trace.hops),
         "dead_hops_total": sum(hop.dead for hop in trace.hops),
         "seconds_total": trace.seconds,
@@ -222,5 +229,5 @@ def trace_json(trace: Trace) -> Json:
 
 
 def _hop(hop: TraceHop) -> Json:
-    answer: Json = {**_peer(hop.peer), "finger": hop.finger, "seconds": hop.seconds, "dead": hop.dead}
+    answer: Json = {**peer_json(hop.peer), "finger": hop.finger, "seconds": hop.seconds, "dead": hop.dead}
     return {**answer, "error": hop.error} if hop.error else answer

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from gdht.core.placement import Role
 from gdht.errors import GdhtError
+from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
-from gdht.node.status import KeyReport, NodeStatus, RingCheck, Trace, Walk
+from gdht.node.keys import KeyPage, KeyReport
+from gdht.node.status import NodeStatus, RingCheck, Trace, Walk
 
 FRESH_S = 1.0
 """An answer of the ring this young is handed out again."""
@@ -38,6 +41,12 @@ class Queries(Protocol):
 
     def where(self, key: bytes) -> KeyReport:
         """Who should hold a key (32 bytes) and who does."""
+
+    def keys(self, role: Role | None, after: bytes, limit: int) -> KeyPage:
+        """At most `limit` of the keys this node keeps, in order, after the key `after` (empty: from the first)."""
+
+    def failures(self) -> tuple[FailedRequest, ...]:
+        """Recent requests of clients of this node that did not succeed, newest last. Switches: no."""
 
     def trace(self, ident: int) -> Trace:
         """A lookup of a place on the ring, step by step."""
@@ -111,6 +120,14 @@ class Source:
     def where(self, key: bytes) -> KeyReport:
         """Who should hold a key and who does. Switches: yes."""
         return self._queries.where(key)
+
+    def keys(self, role: Role | None, after: bytes, limit: int) -> KeyPage:
+        """Some of the keys this node keeps, of one role or all, in order. Switches: yes."""
+        return self._queries.keys(role, after, limit)
+
+    def failures(self, key: bytes | None = None) -> tuple[FailedRequest, ...]:
+        """Recent requests that did not succeed, of one key or all, newest first. Switches: no."""
+        return tuple(one for one in reversed(self._queries.failures()) if key in (None, one.key))
 
     def trace(self, ident: int) -> Trace:
         """A lookup step by step. Switches: yes."""

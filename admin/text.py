@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from math import log2
 
 from gdht.core.ident import ident_hex
+from gdht.core.records import COUNTER_BITS, Version
 
 from .invariants import explanation
 
@@ -96,6 +97,11 @@ def clock(wall_s: float) -> str:
         return UNKNOWN
 
 
+def stamp_s(version: Version) -> float:
+    """When a version was given, in seconds since the epoch."""
+    return (version.stamp >> COUNTER_BITS) / 1000
+
+
 def shorten(name: str, characters_max: int) -> str:
     """Cut the middle of a long name: a host's beginning and the port's end both tell something.
 
@@ -129,10 +135,11 @@ def parse_key(words: str) -> bytes:
     return bytes.fromhex(digits)
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+FILTERS: dict[str, Callable[..., object]] = {
     "short": short,
     "ident_hex": ident_hex,
     "clock": clock,
+    "stamp_s": stamp_s,
     "count": count,
     "size": size,
     "percent": percent,

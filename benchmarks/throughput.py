@@ -45,7 +45,7 @@ def start_ring(nodes: int, started: list[subprocess.Popen[str]]) -> Addresses:
     addresses: Addresses = []
     bootstrap = ""
     for _ in range(nodes):
-        command = [sys.executable, "-m", "gdht", "-q", "serve", "--admin-address", ""]
+        command = [sys.executable, "-m", "gdht", "-q", "serve", "--admin-address", "", "--data-dir", ""]
         command += ["--p2p-address", "127.0.0.1:0", "--api-address", "127.0.0.1:0", "--bootstrap", bootstrap]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)

@@ -153,9 +153,10 @@ class DhtConfig:
         "The ring's name; nodes of different rings refuse each other. It is no secret.",
     )
     data_dir: str = _option(
-        "",
+        "gdht-data",
         _path,
-        "Not used yet: records live in memory, lost when the node stops. Later: where they are kept; empty: in memory.",
+        "Directory of the records, made if missing, one per node. A put is answered once its record is on the disk. "
+        "Empty: in memory, which is faster, and gone with the process.",
     )
     replication: int = _option(
         3,
@@ -206,7 +207,7 @@ class DhtConfig:
         1 << 30,
         _whole(1, 1 << 62),
         "Bytes of records this node keeps (keys, values and overhead); writes beyond it are refused. About "
-        "records * replication * (value size + 425) / nodes, twice that for safety.",
+        "records * replication * (value size + 540) / nodes, twice that for safety.",
     )
 
     def validate(self) -> None:

@@ -94,7 +94,7 @@ class JoinFailed(GdhtError):
 class StoreError(GdhtError):
     """The store refused a write.
 
-    reason: full, too_large, ttl: the label of `gdht_store_rejected_writes_total`.
+    reason: full, read_only, disk, overload, too_large, ttl, version: the label of `gdht_store_rejected_writes_total`.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

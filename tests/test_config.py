@@ -127,7 +127,7 @@ def test_the_defaults_are_those_that_other_programs_know():
         "advertise_address": None,
         "bootstrap": (),
         "ring": "default",
-        "data_dir": "",
+        "data_dir": "gdht-data",
         "replication": 3,
         "max_replication": 8,
         "write_quorum": "majority",

@@ -332,6 +332,7 @@ class Script:
     def __init__(self, me: int, *members: Ring) -> None:
         self.members = {ring.me.ident: ring for ring in members}
         self.rng = Random(1)
+        self.boot = ""
         self.seen: list[tuple[int, Request, Ring]] = []
         config = replace(DhtConfig(), successor_list_length=3, max_replication=3)
         self.node = NodeState(self, peer(me), config, MemoryStore(1000))

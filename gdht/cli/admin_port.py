@@ -1,10 +1,10 @@
 """Asking a running node through its admin port; every way this can go wrong becomes one line for the user."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -27,6 +27,9 @@ ADMIN_URL = "http://127.0.0.1:8001"
 ANSWER_BYTES_MAX = 64 << 20
 """More than a walk of 1,024 nodes with the longest successor lists."""
 
+ANSWER_S = 15.0
+"""How long to wait for an answer unless told otherwise."""
+
 ENVIRONMENT = ("GDHT_ADMIN", "GDHT_ADMIN_ADDRESS")
 """Where a node may be named; the second one also tells a node that is started where to serve."""
 
@@ -37,10 +40,14 @@ class AdminError(GdhtError):
     """The admin port did not give an answer that can be used; the message says what to try."""
 
 
+class AdminUnreachable(AdminError):
+    """Nobody answers there, or no longer."""
+
+
 class AdminPort:
     """The JSON side of one node's admin port. url: without a slash at the end. timeout_s: for each wait."""
 
-    def __init__(self, url: str, token: str = "", timeout_s: float = 15.0) -> None:
+    def __init__(self, url: str, token: str = "", timeout_s: float = ANSWER_S) -> None:
         self.url = url
         self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._timeout_s = timeout_s
@@ -50,7 +57,14 @@ class AdminPort:
 
     def ask(self, path: str) -> Json:
         """The JSON object at a path under /admin/api/. Raises: AdminError."""
-        request = Request(f"{self.url}/admin/api/{path}", headers=self._headers)
+        return self._exchange("GET", path)
+
+    def tell(self, path: str) -> Json:
+        """Have the node do what the path says; its answer. Raises: AdminError."""
+        return self._exchange("POST", path)
+
+    def _exchange(self, method: str, path: str) -> Json:
+        request = Request(f"{self.url}/admin/api/{path}", headers=self._headers, method=method)
         try:
             with self._opener.open(request, timeout=self._timeout_s) as response:
                 answer = response.read(ANSWER_BYTES_MAX)
@@ -58,7 +72,7 @@ class AdminPort:
             with error:
                 raise AdminError(self._refusal(error)) from error
         except (URLError, OSError, HTTPException) as error:
-            raise AdminError(self._no_answer(error)) from error
+            raise self._no_answer(error) from error
         try:
             parsed = json.loads(answer)
         except ValueError as error:
@@ -87,16 +101,18 @@ class AdminPort:
             return self._stranger(f"it answers {error.code} {error.reason}")
         return f"{self.url} answers {error.code}: {printable(detail)}"
 
-    def _no_answer(self, error: Exception) -> str:
+    def _no_answer(self, error: Exception) -> AdminError:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, TimeoutError):
-            return (
+            return AdminError(
                 f"{self.url} did not answer within {self._timeout_s:g} s: try again, or give it longer with --timeout"
             )
-        if isinstance(cause, HTTPException):
-            return self._stranger("what it sends is not HTTP")
+        if isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected):
+            return AdminError(self._stranger("what it sends is not HTTP"))
         reason = getattr(cause, "strerror", None) or str(cause)
-        return f"no answer from {self.url} ({reason}): is the node running, and is this its admin address (--admin)?"
+        return AdminUnreachable(
+            f"no answer from {self.url} ({reason}): is the node running, and is this its admin address (--admin)?"
+        )
 
     def _stranger(self, what: str) -> str:
         return f"{self.url} is not a node's admin port, or of another version: {what}; name another with --admin"
@@ -130,7 +146,7 @@ def _admin_url(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
         raise click.BadParameter(f"{text!r}: {error}") from error
 
 
-OPTIONS = (
+ADDRESS_OPTIONS = (
     click.option(
         "--admin",
         metavar="URL",
@@ -142,12 +158,15 @@ OPTIONS = (
         help="Admin port of the node to ask; host:port will do.",
     ),
     click.option("--token", default="", envvar="GDHT_ADMIN_TOKEN", show_envvar=True, help="Its admin token."),
+)
+
+ANSWER_OPTIONS = (
     click.option(
         "--timeout",
         "timeout_s",
         metavar="SECONDS",
         type=Number(min=0, min_open=True),
-        default=15.0,
+        default=ANSWER_S,
         show_default=True,
         help="How long to wait for the answer.",
     ),
@@ -156,13 +175,28 @@ OPTIONS = (
 
 
 def asks_admin(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of an admin port, and pass it an AdminPort first."""
+    """Give a command the options of a question to an admin port, and pass it an AdminPort first."""
 
     @wraps(command)
     def run(admin: str, token: str, timeout_s: float, **rest: Any) -> None:
         command(AdminPort(admin, token, timeout_s), **rest)
 
-    wrapped: Callable[..., None] = run
-    for option in reversed(OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return _with_options(run, ADDRESS_OPTIONS + ANSWER_OPTIONS)
+
+
+def tells_admin(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that has a `--timeout` of its own: how long what it has done may take."""
+
+    @wraps(command)
+    def run(admin: str, token: str, **rest: Any) -> None:
+        command(AdminPort(admin, token), **rest)
+
+    return _with_options(run, ADDRESS_OPTIONS)
+
+
+def _with_options(
+    command: Callable[..., None], options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
+) -> Callable[..., None]:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -87,6 +87,11 @@ class Watcher:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where logs go and stay; else a new directory, removed after a clean stop unless a node died.",
 )
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where each node has a directory for its records, which stay; else with the logs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one line per second.")
 @verbosity
 @click.pass_context
@@ -97,6 +102,7 @@ def cluster(
     ring: str,
     replication: int | None,
     log_dir: Path | None,
+    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Run N nodes on this machine for development and watch them; Ctrl-C stops all.
@@ -110,11 +116,12 @@ def cluster(
         raise click.BadParameter(str(error), param_hint="'--base-port'") from error
     options = _node_options([str(one.p2p) for one in ports], ring, replication)
     logs = _log_dir(log_dir)
+    data = data_dir or logs
     children: list[Child] = []
     with held_signals():
         try:
             for number, one in enumerate(ports, 1):
-                children.append(start(number, one, logs / f"node-{number}.log", options))
+                children.append(start(number, one, logs / f"node-{number}.log", data / f"node-{number}", options))
             with make_view(children, logs, as_json=as_json) as view:
                 all_down = _watch(children, view)
                 view.end("All nodes are down." if all_down else "Stopping all nodes; Ctrl-C once more: at once.")

@@ -129,12 +129,15 @@ def next_stop(timeout_s: float) -> bool:
     return signal.sigtimedwait(STOP_SIGNALS, timeout_s) is not None
 
 
-def start(number: int, ports: Ports, log: Path, options: Sequence[str]) -> Child:
-    """Start one node; its output goes to a file. What the environment tells nodes is not for these."""
+def start(number: int, ports: Ports, log: Path, data: Path, options: Sequence[str]) -> Child:
+    """Start one node; its output goes to a file, its records to a directory.
+
+    What the environment tells nodes is not for these.
+    """
     addresses = ("--p2p-address", str(ports.p2p), "--api-address", str(ports.api), "--admin-address", str(ports.admin))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gdht", "serve", *addresses, "--data-dir", "", *options],
+            [sys.executable, "-m", "gdht", "serve", *addresses, "--data-dir", str(data), *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

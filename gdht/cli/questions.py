@@ -6,6 +6,7 @@ import click
 
 from gdht.cli.admin_port import AdminPort, Json, asks_admin, printable
 from gdht.cli.group import KEY
+from gdht.cli.keys import print_requests, request_rows, version_words
 from gdht.cli.tables import UNKNOWN, console, counted, milliseconds, percent, print_json, print_table, short, span
 
 
@@ -43,7 +44,18 @@ def _status_rows(answer: Json) -> Iterator[tuple[str, object]]:
         yield "health", f"lags: waits {answer['health_score'] + 1} times as long for others"
     yield "owns", f"{percent(answer['owned_ratio'])} of the ring"
     yield "keys", f"{keys['owned']} owned, {keys['replica']} replica, {keys['misplaced']} misplaced"
-    yield "store", f"{store['bytes']:,} of {store['capacity_bytes']:,} bytes"
+    if answer["keys_under_replicated"]:
+        age = span(answer["keys_under_replicated_oldest_seconds"])
+        yield "TOO FEW COPIES", f"of {counted(answer['keys_under_replicated'], 'key')}, the first for {age}"
+    yield (
+        "store",
+        f"{store['bytes']:,} of {store['capacity_bytes']:,} bytes, {counted(store['tombstones'], 'tombstone')}",
+    )
+    if store["error"]:
+        yield "WRITES REFUSED", store["error"]
+    if answer["handover"] and not answer["handover"]["ended"]:
+        moved = answer["handover"]
+        yield f"moves ({moved['kind']})", f"{moved['keys_done']} of about {counted(moved['keys_total'], 'record')}"
     yield "connections", ", ".join(f"{name} {count}" for name, count in answer["connections"].items())
     for name, results in answer["requests"].items():
         yield f"{name}s", ", ".join(f"{result} {count}" for result, count in results.items())
@@ -63,7 +75,9 @@ def _peer(peer: Json | None) -> str:
 @asks_admin
 @click.pass_context
 def where(ctx: click.Context, port: AdminPort, key: bytes, as_json: bool) -> None:
-    """Show which nodes should hold KEY and which do; exit code 1 when none does.
+    """Show which nodes should hold KEY, which do, and what is wrong; exit code 1 when none does.
+
+    Then the recent requests for it through this node that did not succeed, with the reasons.
 
     \b
     gdht where motd
@@ -72,27 +86,44 @@ def where(ctx: click.Context, port: AdminPort, key: bytes, as_json: bool) -> Non
     with port.reading():
         rows = [_holder_row(holder) for holder in answer["nodes"]]
         held = any(holder["present"] for holder in answer["nodes"])
+        verdict, failed = printable(answer["verdict"]), request_rows(answer["failed_requests"], with_key=False)
     if as_json:
         print_json(answer)
     else:
-        print_table(("node", "address", "role", "present", "bytes>", "time left>", "copies>", "version"), rows)
+        if rows:
+            print_table(HOLDER_COLUMNS, rows)
+        if held:
+            console().print(verdict, markup=False)
+        print_requests(failed)
     if not held:
-        click.echo(f"No node that answered holds hex:{key.hex()}.", err=True)
+        click.echo(verdict, err=True)
         ctx.exit(1)
 
 
+COPIES = {
+    "holds": "yes",
+    "lacks": "no",
+    "stale": "old version",
+    "differs": "OTHER VALUE",
+    "tombstone": "tombstone",
+}
+"""What a node has, by its condition."""
+
+HOLDER_COLUMNS = ("node", "address", "role", "copy", "bytes>", "time left>", "copies>", "version", "checksum")
+
+
 def _holder_row(holder: Json) -> tuple[object, ...]:
-    present = {True: "yes", False: "no", None: f"no answer: {holder.get('error', '')}"}[holder["present"]]
-    version = holder["version"]
+    condition = holder["condition"]
     return (
         short(holder["id"]),
         holder["address"],
         holder["role"],
-        present,
+        f"no answer: {holder.get('error', '')}" if condition == "silent" else COPIES.get(condition, condition),
         holder["bytes"],
         span(holder["ttl_remaining_seconds"]),
         holder["replication"],
-        version and f"{version['time']:.3f}+{version['counter']} by {short(version['coordinator'])}",
+        version_words(holder["version"]),
+        short(holder["digest"]),
     )
 
 

@@ -1,6 +1,5 @@
 """`gdht serve`: one node in this process."""
 
-import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 COMMAND_LINE_ONLY = ("GDHT_ADMIN",)
 """Variables of other verbs, which a node is not told anything by."""
-
-logger = logging.getLogger(__name__)
 
 
 def _config_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,8 +56,6 @@ def serve(config_file: str | None, **given: str | None) -> None:
     environ = {name: text for name, text in os.environ.items() if name not in COMMAND_LINE_ONLY}
     config = load_config(config_file, environ, given)
     start_logging()
-    if config.dht.data_dir:
-        logger.warning("data_dir=%s is not used: this version keeps records in memory only", config.dht.data_dir)
     _make_daemon(config).serve_forever()
 
 
@@ -68,6 +63,5 @@ def _make_daemon(config: Config) -> "Daemon":
     """The node of this process; its libraries are imported now, so that no other verb has to wait for them."""
     from gdht.admin import create_app  # noqa: PLC0415
     from gdht.net.daemon import Daemon  # noqa: PLC0415
-    from gdht.store.memory import MemoryStore  # noqa: PLC0415
 
-    return Daemon(config, create_app, MemoryStore)
+    return Daemon(config, create_app)

@@ -1,12 +1,20 @@
-"""`gdht put` and `gdht get`: values through the API port of a node."""
+"""`gdht put` and `gdht get`: values through the API port of a node.
+
+The API tells whether it went well, not how or why. Where the node's admin port is named too, that one is asked.
+"""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from gdht.cli.group import KEY, Number, WholeNumber
 from gdht.client import REPLICATION_MAX, TTL_MAX_S, Client
 from gdht.core.messages import VALUE_BYTES_MAX
+from gdht.errors import PutFailed
+
+if TYPE_CHECKING:
+    from gdht.cli.witness import Witness
 
 API_ADDRESS = "127.0.0.1:7001"
 
@@ -30,6 +38,16 @@ timeout_option = click.option(
 )
 
 
+admin_option = click.option(
+    "--admin",
+    metavar="URL",
+    envvar="GDHT_ADMIN",
+    show_envvar=True,
+    help="Admin port of that node, to be asked for the number of copies, or for the reason of a failure.",
+)
+token_option = click.option("--token", default="", envvar="GDHT_ADMIN_TOKEN", show_envvar=True, help="Its admin token.")
+
+
 @click.command(short_help="Store a value.")
 @click.argument("key", type=KEY)
 @click.argument("value")
@@ -50,23 +68,37 @@ timeout_option = click.option(
     help="Copies; 0: node's default.",
 )
 @timeout_option
-def put(key: bytes, value: str, api: str, ttl_s: int, replication: int, timeout_s: float) -> None:
+@admin_option
+@token_option
+def put(
+    key: bytes, value: str, api: str, ttl_s: int, replication: int, timeout_s: float, admin: str | None, token: str
+) -> None:
     """Store VALUE under KEY and wait until it is stored; VALUE - reads standard input.
+
+    With --admin it then says how many nodes have it or, after a failure, why.
 
     \b
     gdht put motd "hello ring" --ttl 3600
     gdht put avatar - < avatar.png
     """
+    witness = _witness("put", key, admin, token, timeout_s)
     with _client(api, timeout_s) as client:
-        client.put(key, _read_value(value), ttl_s, replication)
+        try:
+            client.put(key, _read_value(value), ttl_s, replication)
+        except PutFailed as error:
+            raise click.ClickException(f"{error}{witness.reason() if witness else ''}") from error
+    if witness:
+        click.echo(witness.copies())
 
 
 @click.command(short_help="Write a value to standard output.")
 @click.argument("key", type=KEY)
 @api_option
 @timeout_option
-def get(key: bytes, api: str, timeout_s: float) -> None:
-    """Write the value of KEY to standard output; exit code 1 when the node finds none.
+@admin_option
+@token_option
+def get(key: bytes, api: str, timeout_s: float, admin: str | None, token: str) -> None:
+    """Write the value of KEY to standard output; exit code 1 when the node finds none, with --admin with the reason.
 
     Byte for byte; only on a terminal a newline follows a value that does not end in one.
 
@@ -74,10 +106,12 @@ def get(key: bytes, api: str, timeout_s: float) -> None:
     gdht get motd
     gdht get hex:5faab372d8fe1b009a0c4945bc68d38a90ff15acd62bc66d033be56714c03d9a > motd.txt
     """
+    witness = _witness("get", key, admin, token, timeout_s)
     with _client(api, timeout_s) as client:
         value = client.get(key)
     if value is None:
-        raise click.ClickException(f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders")
+        failed = f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders"
+        raise click.ClickException(f"{failed}{witness.reason() if witness else ''}")
     sys.stdout.buffer.write(value)
     if sys.stdout.isatty() and not value.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
@@ -89,6 +123,20 @@ def _client(api: str, timeout_s: float) -> Client:
         return Client(api, timeout_s)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--api'") from error
+
+
+def _witness(operation: str, key: bytes, admin: str | None, token: str, timeout_s: float) -> "Witness | None":
+    """Whom to ask afterwards, None when no admin port was named; what that takes is imported only then."""
+    if not admin:
+        return None
+    from gdht.cli.admin_port import AdminPort, parse_admin  # noqa: PLC0415
+    from gdht.cli.witness import Witness  # noqa: PLC0415
+
+    try:
+        url = parse_admin(admin)
+    except ValueError as error:
+        raise click.BadParameter(f"{admin!r}: {error}", param_hint="'--admin'") from error
+    return Witness(AdminPort(url, token, timeout_s), operation, key)
 
 
 def _read_value(value: str) -> bytes:

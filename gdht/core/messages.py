@@ -21,11 +21,12 @@ class FailureReason(IntEnum):
     """Why a P2P FAILURE: the peer is well, but does not have or will not take this record."""
 
     NOT_FOUND = 1
-    NOT_HERE_YET = 2  # joined, but its share has not arrived: ask a replica
+    NOT_HERE_YET = 2  # it has none, but others may: ask them. To a PUT: it may not be the owner, try again
     NOT_RESPONSIBLE = 3  # asked as owner, but another node is: look the owner up again
     STORE_FULL = 4
     INVALID = 5  # too large, or nothing left of its life
     LEAVING = 6  # handing over: ask its successor
+    STORE_FAILED = 7  # its disk does not take it
 
 
 class ErrorReason(IntEnum):
@@ -142,7 +143,7 @@ class P2pLeave(NamedTuple):
 
 
 class P2pPut(NamedTuple):
-    """as_owner: refuse it (NOT_RESPONSIBLE) unless the receiver owns the key."""
+    """as_owner: refuse it (NOT_RESPONSIBLE) unless the receiver owns the key. tombstone_ms: see RecordCopy."""
 
     key: bytes
     ttl_ms: int
@@ -150,6 +151,7 @@ class P2pPut(NamedTuple):
     version: Version
     as_owner: bool
     value: bytes
+    tombstone_ms: int = 0
 
 
 class P2pGet(NamedTuple):
@@ -160,13 +162,18 @@ class P2pGet(NamedTuple):
 
 
 class P2pSuccess(NamedTuple):
-    """To a GET: the record. To a PUT: what the receiver now holds under that key, without the value."""
+    """To a GET: the record. To a PUT: what the receiver now holds under that key, without the value, and durably.
+
+    tombstone_ms: see RecordCopy. To a GET, ttl_ms 0 stands for a tombstone: the newest version is over, and older ones
+    that others may hold do not count.
+    """
 
     key: bytes
     ttl_ms: int
     replication: int
     version: Version
     value: bytes
+    tombstone_ms: int = 0
 
 
 class P2pFailure(NamedTuple):
@@ -176,19 +183,41 @@ class P2pFailure(NamedTuple):
 
 
 class RecordCopy(NamedTuple):
-    """A record as it travels in batches."""
+    """A record as it travels in batches.
+
+    tombstone_ms: for how long from now older versions may live somewhere; the record outlasts them, as a tombstone when
+    its own life is over. One that is a tombstone already has ttl_ms 0 and an empty value.
+    """
 
     key: bytes
     ttl_ms: int
     replication: int
     version: Version
     value: bytes
+    tombstone_ms: int = 0
+
+
+class Entry(NamedTuple):
+    """A record without its value: enough to know which of two copies is the newer one."""
+
+    key: bytes
+    version: Version
+    replication: int
+
+
+class ArcDigest(NamedTuple):
+    """What one node holds in (start, end], in short: equal sums stand for equal records. total: 16 bytes."""
+
+    start: int
+    end: int
+    records: int
+    total: bytes
 
 
 class P2pOffer(NamedTuple):
-    """What the sender could transfer: keys with versions."""
+    """What the sender could transfer."""
 
-    entries: tuple[tuple[bytes, Version], ...]
+    entries: tuple[Entry, ...]
 
 
 class P2pReplyOffer(NamedTuple):
@@ -207,20 +236,57 @@ class P2pReplyTransfer(NamedTuple):
     held: tuple[bool, ...]
 
 
-class P2pGetArc(NamedTuple):
-    """Ask for the records in (start, end], those after `cursor` only when one is given, oldest place first."""
+class P2pFetch(NamedTuple):
+    """Ask for records by their keys."""
 
+    keys: tuple[bytes, ...]
+
+
+class P2pReplyFetch(NamedTuple):
+    """What the receiver holds of the first `asked` keys, in order; the others did not fit in: ask again for those."""
+
+    asked: int
+    records: tuple[RecordCopy, ...]
+
+
+class P2pCompare(NamedTuple):
+    """Compare what both hold in some arcs, of records with at least `replication` copies (1: of all)."""
+
+    replication: int
+    arcs: tuple[ArcDigest, ...]
+
+
+class P2pReplyCompare(NamedTuple):
+    """How many records the receiver holds in each arc, and whether its digest is the same.
+
+    complete: the receiver has itself got all of its share of the records.
+    """
+
+    complete: bool
+    same: tuple[bool, ...]
+    counts: tuple[int, ...]
+
+
+class P2pReconcile(NamedTuple):
+    """What the sender holds in (start, end], clockwise, of records with at least `replication` copies."""
+
+    replication: int
     start: int
     end: int
-    cursor: bytes  # the last key received, or empty to begin
+    entries: tuple[Entry, ...]
 
 
-class P2pReplyArc(NamedTuple):
-    """more: ask again with the last key as cursor. complete: the sender has itself received all of its share."""
+class P2pReplyReconcile(NamedTuple):
+    """The outcome for (start, up_to]; the rest did not fit in: go on from there. Equal to the request's end: all.
 
-    more: bool
+    wanted: one flag per entry of the request, False for those beyond `up_to`: whether the receiver wants it.
+    entries: what the receiver holds that the sender lacks, or has in an older version.
+    """
+
     complete: bool
-    records: tuple[RecordCopy, ...]
+    up_to: int
+    wanted: tuple[bool, ...]
+    entries: tuple[Entry, ...]
 
 
 # Peer to peer: inspection ---------------------------------------------------------------------------------------------
@@ -253,7 +319,7 @@ class P2pStat(NamedTuple):
 
 
 class P2pReplyStat(NamedTuple):
-    """present False: the other fields are zero. digest: SHA-256 of the value."""
+    """digest: SHA-256 of the value. Not present: all other fields zero, but for the version of a tombstone."""
 
     key: bytes
     present: bool
@@ -275,7 +341,9 @@ Request = (
     | P2pGet
     | P2pOffer
     | P2pTransfer
-    | P2pGetArc
+    | P2pFetch
+    | P2pCompare
+    | P2pReconcile
     | P2pGetStatus
     | P2pStat
 )
@@ -287,7 +355,9 @@ Reply = (
     | P2pFailure
     | P2pReplyOffer
     | P2pReplyTransfer
-    | P2pReplyArc
+    | P2pReplyFetch
+    | P2pReplyCompare
+    | P2pReplyReconcile
     | P2pReplyStatus
     | P2pReplyStat
     | P2pError
@@ -317,12 +387,16 @@ MESSAGE_TYPES: dict[type, int] = {
     P2pReplyOffer: 675,
     P2pTransfer: 676,
     P2pReplyTransfer: 677,
-    P2pGetArc: 678,
-    P2pReplyArc: 679,
+    P2pFetch: 678,
+    P2pReplyFetch: 679,
     P2pGetStatus: 680,
     P2pReplyStatus: 681,
     P2pStat: 682,
     P2pReplyStat: 683,
+    P2pCompare: 684,
+    P2pReplyCompare: 685,
+    P2pReconcile: 686,
+    P2pReplyReconcile: 687,
 }
 
 REPLIES: dict[type, tuple[type, ...]] = {
@@ -335,11 +409,33 @@ REPLIES: dict[type, tuple[type, ...]] = {
     P2pGet: (P2pSuccess, P2pFailure),
     P2pOffer: (P2pReplyOffer,),
     P2pTransfer: (P2pReplyTransfer,),
-    P2pGetArc: (P2pReplyArc,),
+    P2pFetch: (P2pReplyFetch,),
+    P2pCompare: (P2pReplyCompare,),
+    P2pReconcile: (P2pReplyReconcile,),
     P2pGetStatus: (P2pReplyStatus,),
     P2pStat: (P2pReplyStat,),
 }
 """The replies that fit each request; ERROR fits all. Anything else is the peer's protocol error."""
+
+
+def fits(request: Request, reply: object) -> bool:
+    """Whether a reply is of a kind that answers a request, about the same key or place, and about as many things."""
+    about = "ident" if isinstance(request, P2pGetSuccessor) else "key"
+    same = getattr(reply, about, None) == getattr(request, about, None)
+    return same and type(reply) in REPLIES[type(request)] and _answers_all(request, reply)
+
+
+def _answers_all(request: Request, reply: object) -> bool:
+    if isinstance(request, P2pOffer | P2pReconcile) and isinstance(reply, P2pReplyOffer | P2pReplyReconcile):
+        return len(reply.wanted) == len(request.entries)
+    if isinstance(request, P2pTransfer) and isinstance(reply, P2pReplyTransfer):
+        return len(reply.held) == len(request.records)
+    if isinstance(request, P2pCompare) and isinstance(reply, P2pReplyCompare):
+        return len(reply.same) == len(reply.counts) == len(request.arcs)
+    if isinstance(request, P2pFetch) and isinstance(reply, P2pReplyFetch):
+        return min(1, len(request.keys)) <= reply.asked <= len(request.keys)
+    return True
+
 
 METHODS: dict[type, str] = {
     P2pPut: "p2p_put",
@@ -351,7 +447,9 @@ METHODS: dict[type, str] = {
     P2pLeave: "p2p_leave",
     P2pOffer: "p2p_offer",
     P2pTransfer: "p2p_transfer",
-    P2pGetArc: "p2p_get_arc",
+    P2pFetch: "p2p_fetch",
+    P2pCompare: "p2p_compare",
+    P2pReconcile: "p2p_reconcile",
     P2pGetStatus: "p2p_get_status",
     P2pStat: "p2p_stat",
 }

@@ -29,7 +29,10 @@ class Record(NamedTuple):
     """A value as a node holds it.
 
     key: 32 bytes. value: 0 to 65,495 bytes. replication: how many nodes should hold it.
-    expires_at_s: seconds since the epoch, by the holder's own clock.
+    expires_at_s: seconds since the epoch, by the holder's own clock of lives (`gdht.node.clock`).
+    tombstone_until_s: by the same clock, how long a copy of an older version may live somewhere. When its own life ends
+    before that, it stays until then as a tombstone, without its value, so that no older one comes back. 0: none does.
+    is_tombstone: it has come to that.
     """
 
     key: bytes
@@ -37,10 +40,33 @@ class Record(NamedTuple):
     version: Version
     expires_at_s: float
     replication: int
+    tombstone_until_s: float = 0.0
+    is_tombstone: bool = False
+
+    @property
+    def kept_until_s(self) -> float:
+        """When nothing of it is needed any more."""
+        return max(self.expires_at_s, self.tombstone_until_s)
+
+    def lives(self, now_s: float) -> bool:
+        """Whether it may be served; a tombstone may not."""
+        return self.expires_at_s > now_s and not self.is_tombstone
+
+    def buried(self) -> "Record":
+        """What stays of it as a tombstone."""
+        return self._replace(value=b"", expires_at_s=0.0, is_tombstone=True)
 
     def ttl_ms(self, now_s: float) -> int:
         """What is left of its life in milliseconds, 0 or less when it is over; bounded, should a clock be set back."""
-        return min(int((self.expires_at_s - now_s) * 1000), TTL_S_MAX * 1000)
+        return _left_ms(self.expires_at_s, now_s)
+
+    def tombstone_ms(self, now_s: float) -> int:
+        """How long it must be kept from being replaced by older versions, in milliseconds, 0 or less: not at all."""
+        return _left_ms(self.tombstone_until_s, now_s)
+
+
+def _left_ms(until_s: float, now_s: float) -> int:
+    return min(int((until_s - now_s) * 1000), TTL_S_MAX * 1000)
 
 
 CLOCK_AHEAD_S_MAX = 3600.0

@@ -18,7 +18,8 @@ from gdht.errors import RemoteProtocolError
 from gdht.net.logs import LineLimit
 from gdht.net.stream import Stream, let_others_run
 from gdht.net.workers import Workers
-from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, DhtDecoder, encode_dht
 

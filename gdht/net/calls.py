@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gevent import get_hub
 from gevent.event import Event
 
-from gdht.core.messages import METHODS, REPLIES, P2pError, Request
+from gdht.core.messages import METHODS, P2pError, Request, fits
 from gdht.core.peer import Peer
 from gdht.errors import CallNotSent, CallTimeout, PeerSilent, PeerUnreachable, RemoteProtocolError
 from gdht.net.hello import remote_error
@@ -66,10 +66,10 @@ class Call:
         """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
         if isinstance(message, P2pError):
             self.end(remote_error(message))
-        elif type(message) in REPLIES[type(self.request)]:
-            self.end(message)  # type: ignore[arg-type]  # the table above says that it is a Reply
+        elif fits(self.request, message):
+            self.end(message)  # type: ignore[arg-type]  # only a Reply fits
         else:
-            detail = f"{type(message).__name__} is no answer to {type(self.request).__name__}"
+            detail = f"{type(message).__name__} is no answer to this {type(self.request).__name__}"
             error = RemoteProtocolError("type", detail)
             self.end(error)
             return error

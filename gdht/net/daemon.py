@@ -19,6 +19,7 @@ from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
+from gdht.net.disk import DiskThread, try_again, write_identity
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
 from gdht.net.limits import allow_open_files
@@ -28,8 +29,8 @@ from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.runtime import GeventRuntime
 from gdht.node.node import Node
 from gdht.node.stats import Stats
-from gdht.node.status import Check, NodeStatus, State
-from gdht.node.storage import Store
+from gdht.node.status import Check, NodeStatus, Share, State
+from gdht.store.opening import open_store
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,21 @@ STUCK_S = 5.0
 """The event loop is stuck when the heart has not beaten for so long."""
 ANNOUNCE_S = 0.02
 TEND_POOL_S = 15.0
+TRY_STORE_S = 5.0
 
-API_STOP_S, LEAVE_S, PEER_STOP_S, ADMIN_STOP_S = 2.0, 5.5, 0.5, 0.5
-"""How the 10 s of leaving are shared out; each listener's own cut-off takes up to half a second more."""
-HAND_OVER_S = 4.0
-"""Of LEAVE_S; the rest is for the calls under way then, and for saying goodbye."""
+API_STOP_S, HAND_OVER_S, GOODBYE_S, PEER_STOP_S, ADMIN_STOP_S = 2.0, 4.0, 1.5, 0.5, 0.5
+"""How the 10 s of leaving are shared out; each listener's own cut-off takes up to half a second more.
 
-CreateApp = Callable[[Callable[[], NodeStatus], Any, str], WsgiApp]
-"""Makes the admin application from a status, a node to ask, and the token."""
+GOODBYE_S is for the calls under way when the time for handing over ends, and for saying goodbye.
+"""
+
+ADMIN_LINGER_S = 1.5
+"""After a leave that was asked for through the admin port, it still answers for so long: how that ended."""
+SIGNAL_S_MAX = 10.0
+"""A signal ends a leave that was given more time than this."""
+
+CreateApp = Callable[[Callable[[], NodeStatus], Any, Any, str], WsgiApp]
+"""Makes the admin application from a status, a node to ask, what can be told to act, and the token."""
 
 
 class DaemonState(Enum):
@@ -58,25 +66,22 @@ class DaemonState(Enum):
 
 
 class Daemon:
-    """A node with its ports. create_app: None for a daemon without an admin server.
+    """A node with its ports and its store. create_app: None for a daemon without an admin server."""
 
-    make_store: the records' home, from the bytes it may take.
-    """
-
-    def __init__(self, config: Config, create_app: CreateApp | None, make_store: Callable[[int], Store]) -> None:
+    def __init__(self, config: Config, create_app: CreateApp | None) -> None:
         self.state = DaemonState.NEW
         self._config = config
         self._create_app = create_app
-        self._make_store = make_store
         self._beat_s = time.monotonic()
         self._asked_to_stop = Event()
+        self._hand_over_s: float | None = None
         self._ended = Event()
         self._signals = 0
 
     # Starting ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open all ports, then join. Switches: no. Raises: ListenError, ConfigError."""
+        """Open all ports and the store, then join. Switches: no. Raises: ListenError, StoreError, ConfigError."""
         dht = self._config.dht
         allow_open_files(2 * dht.max_connections + CONNECTIONS_MAX)
         with ExitStack() as opened:
@@ -85,6 +90,8 @@ class Daemon:
             admin = self._open_admin(opened)
             advertised = str(dht.advertise_address or bound_address(p2p))
             me = Peer(node_ident(self._config.hostkey, advertised), advertised)
+            self._disk = DiskThread()
+            self._store = open_store(dht.data_dir, dht.max_store_bytes, self._disk.run_aside)
             opened.pop_all()  # all is well: they stay open
         hello = our_hello(dht.ring, me)
         self._pool = Pool(hello, Stats())
@@ -93,11 +100,12 @@ class Daemon:
             self._runtime,
             me,
             dht,
-            self._make_store(dht.max_store_bytes),
+            self._store,
             api_address=str(bound_address(api)),
             admin_address=str(bound_address(admin)) if admin is not None else "",
         )
-        self._pool.stats = self.node.stats  # nothing was called before: the node counts everything
+        self._pool.stats = self._disk.stats = self.node.stats  # nothing was counted before
+        write_identity(self._store, me)
         self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
         self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node)
         self.admin_server = self._make_admin(admin)
@@ -112,7 +120,7 @@ class Daemon:
     def _make_admin(self, sock: socket.socket | None) -> AdminServer | None:
         if sock is None or self._create_app is None:
             return None
-        return AdminServer(sock, self._create_app(self.status, self.node, self._config.admin.token))
+        return AdminServer(sock, self._create_app(self.status, self.node, self, self._config.admin.token))
 
     def _begin(self) -> None:
         self.peer_server.start()
@@ -122,6 +130,7 @@ class Daemon:
         self._tasks = [
             self._runtime.spawn(self._beat, "heartbeat"),
             self._runtime.spawn(self._tend_pool, "close_idle"),
+            self._runtime.spawn(self._tend_store, "try_store"),
             self._runtime.spawn(self._announce, "announce"),
         ]
         self.node.start()
@@ -159,8 +168,8 @@ class Daemon:
         silent_s = time.monotonic() - self._beat_s
         return (
             Check("event_loop", silent_s < STUCK_S, f"turned {silent_s:.2f} s ago"),
-            _listening("api_listener", self.api_server),
-            _listening("p2p_listener", self.peer_server),
+            _listening("api_listener", self.api_server, drained=self.node.draining),
+            _listening("p2p_listener", self.peer_server, drained=False),
         )
 
     def _beat(self) -> None:
@@ -174,12 +183,37 @@ class Daemon:
             gevent.sleep(TEND_POOL_S)
             self._pool.close_idle()
 
+    def _tend_store(self) -> None:
+        """Find out that the disk takes writes again even when nobody writes: who looks at readiness does not."""
+        while True:
+            gevent.sleep(TRY_STORE_S)
+            try_again(self._store)
+
+    # What the admin port may tell it to do -------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no more clients, finish what they asked, and stay a member of the ring. Switches: no."""
+        if self.state is DaemonState.RUNNING and not self.node.draining:
+            log.info("draining node=%s", self.node.me)
+            self.node.drain()
+            self._runtime.spawn(lambda: self.api_server.stop(API_STOP_S), "drain")
+
+    def leave(self, timeout_s: float) -> None:
+        """Begin to leave, with so many seconds to hand the records over; then the process ends. Switches: no."""
+        if not self._asked_to_stop.is_set():
+            self._hand_over_s = timeout_s
+            self._asked_to_stop.set()
+
+    def plan_leave(self) -> tuple[Share, ...]:
+        """Who would get which part of the records if the node left now. Switches: yes."""
+        return self.node.plan_leave()
+
     # Stopping ------------------------------------------------------------------------------------------------------
 
     def serve_forever(self) -> None:
         """Start, and serve until SIGTERM or SIGINT; then leave. Switches: yes.
 
-        A second signal ends it at once. Raises: ListenError, ConfigError, SystemExit (1, after a second signal).
+        A second signal ends it at once. Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second).
         """
         watchers = [gevent.signal_handler(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
@@ -196,25 +230,33 @@ class Daemon:
                 watcher.cancel()
 
     def stop(self) -> None:
-        """Finish what clients asked, hand the records over, leave the ring, close the ports. Switches: up to 10 s."""
+        """Finish what clients asked, hand the records over, leave the ring, close the ports. Switches: yes.
+
+        Up to 10 s, and longer only when `leave` was given longer.
+        """
         if self.state is not DaemonState.RUNNING:
             return
         self.state = DaemonState.STOPPING
         log.info("leaving node=%s", self.node.me)
         self.node.drain()
         self.api_server.stop(API_STOP_S)
+        hand_over_s = HAND_OVER_S if self._hand_over_s is None else self._hand_over_s
         try:
-            with gevent.Timeout(LEAVE_S, False):
-                self.node.leave(HAND_OVER_S)
+            with gevent.Timeout(hand_over_s + GOODBYE_S, False):
+                self.node.leave(hand_over_s)
         except Exception:
             log.exception("leaving failed; the ports are closed all the same")
         self.node.stop()
+        if self._hand_over_s is not None and self.admin_server is not None:
+            gevent.sleep(ADMIN_LINGER_S)
         self.peer_server.stop(PEER_STOP_S)
         for task in self._tasks:
             task.cancel()
         self._pool.close()
         if self.admin_server is not None:
             self.admin_server.stop(ADMIN_STOP_S)
+        self._store.close()
+        self._disk.close()
         self.state = DaemonState.STOPPED
         log.info("left node=%s", self.node.me)
 
@@ -223,7 +265,10 @@ class Daemon:
         self._asked_to_stop.set()
         if self._signals > 1:
             self._ended.set()
+        elif self._hand_over_s is not None:
+            gevent.spawn_later(SIGNAL_S_MAX, self._ended.set)
 
 
-def _listening(name: str, listener: Listener) -> Check:
-    return Check(name, listener.accepting, f"{listener.address} {listener.state.value}")
+def _listening(name: str, listener: Listener, *, drained: bool) -> Check:
+    """Whether a port takes connections. drained: it is not meant to."""
+    return Check(name, listener.accepting or drained, f"{listener.address} {listener.state.value}")

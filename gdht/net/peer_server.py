@@ -16,6 +16,7 @@ from gdht.net.hello import HELLO_ID, HELLO_TIMEOUT_S, refusal
 from gdht.net.listener import Listener
 from gdht.net.pool import IDLE_S_MAX, READ_BYTES
 from gdht.net.stream import Stream, let_others_run
+from gdht.node.later import Answer, Later
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
 
@@ -32,7 +33,7 @@ GENTLE_CLOSE_S = 2.0
 Received = Sequence[tuple[int, object]]
 """Request ids and messages, as the decoder gives them."""
 
-Handle = Callable[[Peer, Request], Reply]
+Handle = Callable[[Peer, Request], Answer]
 """`Node.handle`: atomic, never switches."""
 
 
@@ -118,7 +119,7 @@ class PeerServer(Listener):
         frames: list[bytes] = []
         pending_bytes = 0
         for count, (request_id, message) in enumerate(messages, 1):
-            frame = self._answer_one(sender, request_id, message)
+            frame = self._answer_one(stream, sender, request_id, message)
             frames.append(frame)
             pending_bytes += len(frame)
             late = perf_counter() - started_s > TURN_S
@@ -130,8 +131,8 @@ class PeerServer(Listener):
                     let_others_run()  # a long batch lets others run in between
                     started_s = perf_counter()
 
-    def _answer_one(self, sender: Peer, request_id: int, message: object) -> bytes:
-        """The frame that answers one request. Raises: RemoteProtocolError when it is none."""
+    def _answer_one(self, stream: Stream, sender: Peer, request_id: int, message: object) -> bytes:
+        """The frame that answers one request, empty when it follows later. Raises: RemoteProtocolError: it is none."""
         if isinstance(message, UnknownMessage):
             self.stats.rpc_received_requests["unknown", "unsupported"] += 1
             return encode_p2p(
@@ -140,17 +141,19 @@ class PeerServer(Listener):
         method = METHODS.get(type(message))
         if method is None:
             raise RemoteProtocolError("type", f"{type(message).__name__} is not a request")
-        result, frame = self._carry_out(sender, request_id, message)  # type: ignore[arg-type]  # METHODS has requests
-        self.stats.rpc_received_requests[method, result] += 1
-        return frame
-
-    def _carry_out(self, sender: Peer, request_id: int, request: Request) -> tuple[str, bytes]:
         try:
-            reply = self._handle(sender, request)
-            return "error" if isinstance(reply, P2pError) else "ok", encode_p2p(reply, request_id)
+            answer = self._handle(sender, message)  # type: ignore[arg-type]  # METHODS has requests
         except Exception:
-            log.exception("peer=%s %s failed", sender, METHODS[type(request)])  # a bug of ours: this request only
-            return "error", encode_p2p(P2pError(ErrorReason.INTERNAL, "the request failed here"), request_id)
+            log.exception("peer=%s %s failed", sender, method)  # a bug of ours: this request only
+            answer = P2pError(ErrorReason.INTERNAL, "the request failed here")
+        if isinstance(answer, Later):
+            answer.when_ready(lambda reply: stream.write(self._frame(method, request_id, reply)))
+            return b""
+        return self._frame(method, request_id, answer)
+
+    def _frame(self, method: str, request_id: int, reply: Reply) -> bytes:
+        self.stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
+        return encode_p2p(reply, request_id)
 
     def _reject(self, stream: Stream, client: str, error: RemoteProtocolError, *, greeted: bool) -> None:
         """Close on somebody who broke the protocol; a stranger, who may speak another one, is told nothing."""

@@ -4,6 +4,8 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import uuid4
 
 import gevent
 from gevent.event import Event
@@ -16,6 +18,9 @@ from gdht.net.stream import YIELD_S
 from gdht.node.runtime import Outcome, Signal, Task
 
 log = logging.getLogger(__name__)
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Another one each time the machine starts."""
 
 RESTART_S_MIN, RESTART_S_MAX = 0.1, 30.0
 """How long a task that raised is left before it is started again: doubling."""
@@ -57,15 +62,21 @@ class GeventRuntime:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._rng = random.Random()  # seeded by the system
+        self._boot = _boot()
 
     @property
     def rng(self) -> random.Random:
         """The only source of chance."""
         return self._rng
 
+    @property
+    def boot(self) -> str:
+        """Which start of this machine `now` counts from."""
+        return self._boot
+
     def now(self) -> float:
-        """Seconds, monotonic. Switches: no."""
-        return time.monotonic()
+        """Seconds since the machine started, those in which it slept too. Switches: no."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
         """Seconds since the epoch. Switches: no."""
@@ -117,3 +128,10 @@ class GeventRuntime:
                 log.exception("task=%s raised; started again in %.1f s", name, delay_s)
             gevent.sleep(delay_s)
             delay_s = min(delay_s * 2, RESTART_S_MAX)
+
+
+def _boot() -> str:
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return uuid4().hex  # nobody can tell: as if the machine had just started

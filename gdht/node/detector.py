@@ -12,13 +12,11 @@ from gdht.core.messages import P2pGetNeighbours, P2pPing, P2pReplyNeighbours, Re
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, GdhtError, PeerSilent
 from gdht.node.ask import is_dead
+from gdht.node.health import PATIENCE
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 
 log = logging.getLogger(__name__)
-
-PATIENCE = 2
-"""How many calls in a row must time out before a silent peer is given up."""
 
 CALLS_MAX = 4
 """The same with those that do not count, as we were late ourselves."""

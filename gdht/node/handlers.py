@@ -1,7 +1,8 @@
 """The answers to other nodes' requests: from local state, at once, never calling out.
 
-A handler may schedule work for a task (`node.notified`, `node.stabilize_now`) but never switches. While a maintenance
-step waits for an answer, handlers answer with the pointers from before it.
+Only what says that something is stored waits, until it is durable (`gdht.node.later`). A handler may schedule work for
+a task (`node.notified`, `node.stabilize_now`) but never switches. While a maintenance step waits for an answer,
+handlers answer with the pointers from before it.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from gdht.core.messages import (
     ErrorReason,
     FailureReason,
     P2pAck,
+    P2pCompare,
     P2pError,
     P2pFailure,
+    P2pFetch,
     P2pGet,
-    P2pGetArc,
     P2pGetNeighbours,
     P2pGetStatus,
     P2pGetSuccessor,
@@ -25,7 +27,7 @@ from gdht.core.messages import (
     P2pOffer,
     P2pPing,
     P2pPut,
-    P2pReplyArc,
+    P2pReconcile,
     P2pReplyNeighbours,
     P2pReplyOffer,
     P2pReplyStat,
@@ -36,47 +38,48 @@ from gdht.core.messages import (
     P2pSuccess,
     P2pTransfer,
     RecordCopy,
-    Reply,
     Request,
 )
 from gdht.core.peer import Peer
-from gdht.core.records import NO_VERSION
+from gdht.core.records import NO_VERSION, Record
 from gdht.errors import StoreError
-from gdht.node.copies import accept_copy, arc_batch
+from gdht.node.later import Answer, when_durable
+from gdht.node.replication.copies import accept_copy, is_needed, lacks, to_copy
+from gdht.node.replication.reconcile_handlers import SEALED, failed, handle_compare, handle_fetch, handle_reconcile
 from gdht.node.state import NodeState
 
 NOTIFIED_MAX = 64
 """How many nodes may wait to be rectified with; the others notify again at their next stabilization."""
 
 
-def handle(node: NodeState, sender: Peer, request: Request, wall_s: float) -> Reply:
-    """Answer one request. wall_s: seconds since the epoch. Switches: no."""
+def handle(node: NodeState, sender: Peer, request: Request, now_s: float) -> Answer:
+    """Answer one request. now_s: seconds by the node's clock of lives. Switches: no."""
     if not node.is_member and not isinstance(request, OPEN_TO_STRANGERS):
         node.hear_of(sender)
         return P2pError(ErrorReason.NOT_JOINED, f"this node is {node.state.value}")
     handler = HANDLERS.get(type(request))
     if handler is None:
         return P2pError(ErrorReason.UNSUPPORTED, f"{type(request).__name__} is not a request")
-    return handler(node, sender, request, wall_s)
+    return handler(node, sender, request, now_s)
 
 
 # The ring -------------------------------------------------------------------------------------------------------------
 
 
-def handle_ping(_node: NodeState, _sender: Peer, _request: P2pPing, _wall_s: float) -> Reply:
+def handle_ping(_node: NodeState, _sender: Peer, _request: P2pPing, _now_s: float) -> Answer:
     return P2pAck()
 
 
-def handle_get_successor(node: NodeState, _sender: Peer, request: P2pGetSuccessor, _wall_s: float) -> Reply:
+def handle_get_successor(node: NodeState, _sender: Peer, request: P2pGetSuccessor, _now_s: float) -> Answer:
     step = node.ring.find_successor_step(request.ident, request.strict)
     return P2pReplySuccessor(request.ident, step.final, step.peers)
 
 
-def handle_get_neighbours(node: NodeState, _sender: Peer, _request: P2pGetNeighbours, _wall_s: float) -> Reply:
+def handle_get_neighbours(node: NodeState, _sender: Peer, _request: P2pGetNeighbours, _now_s: float) -> Answer:
     return P2pReplyNeighbours(node.ring.predecessors, node.ring.successors)
 
 
-def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _wall_s: float) -> Reply:
+def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _now_s: float) -> Answer:
     if len(node.notified) < NOTIFIED_MAX and sender != node.ring.predecessor and sender.ident != node.me.ident:
         node.left.pop(sender, None)
         node.notified[sender.ident] = sender
@@ -84,7 +87,7 @@ def handle_notify(node: NodeState, sender: Peer, _request: P2pNotify, _wall_s: f
     return P2pAck()
 
 
-def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _wall_s: float) -> Reply:
+def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _now_s: float) -> Answer:
     node.notified.pop(sender.ident, None)
     if node.forget(sender):
         node.stabilize_now = True
@@ -95,74 +98,90 @@ def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _wall_s: flo
 # Records --------------------------------------------------------------------------------------------------------------
 
 
-def handle_put(node: NodeState, _sender: Peer, request: P2pPut, wall_s: float) -> Reply:
+def handle_put(node: NodeState, _sender: Peer, request: P2pPut, now_s: float) -> Answer:
     key = request.key
     if request.as_owner and not node.ring.owns(key_ident(key)):
         node.doubt_predecessor()
         return P2pFailure(key, FailureReason.NOT_RESPONSIBLE, "")
     if node.sealed:
         return P2pFailure(key, FailureReason.LEAVING, "")
-    copy = RecordCopy(key, request.ttl_ms, request.replication, request.version, request.value)
+    if request.as_owner and not node.arc.is_ours(key_ident(key)):
+        return P2pFailure(key, FailureReason.NOT_HERE_YET, "another node may be the owner")
+    copy = RecordCopy(key, request.ttl_ms, request.replication, request.version, request.value, request.tombstone_ms)
     try:
-        held = accept_copy(node, copy, wall_s)
+        held = accept_copy(node, copy, now_s)
     except StoreError as error:
-        reason = FailureReason.STORE_FULL if error.reason == "full" else FailureReason.INVALID
-        return P2pFailure(key, reason, str(error))
-    return P2pSuccess(key, max(held.ttl_ms(wall_s), 0), held.replication, held.version, b"")
+        return _refused(key, error)
+    return when_durable(node.store, _receipt(held, now_s), lambda error: _not_durable(node, key, error))
 
 
-def handle_get(node: NodeState, _sender: Peer, request: P2pGet, wall_s: float) -> Reply:
+def _receipt(held: Record, now_s: float) -> P2pSuccess:
+    """What is held now, without the value."""
+    ttl_ms, tombstone_ms = max(held.ttl_ms(now_s), 0), max(held.tombstone_ms(now_s), 0)
+    return P2pSuccess(held.key, ttl_ms, held.replication, held.version, b"", tombstone_ms)
+
+
+def _not_durable(node: NodeState, key: bytes, error: StoreError) -> P2pFailure:
+    """The disk did not take what was stored."""
+    node.stats.store_rejected_writes[error.reason] += 1
+    return _refused(key, error)
+
+
+def _refused(key: bytes, error: StoreError) -> P2pFailure:
+    """Why a record is not stored."""
+    reason = STORE_REASONS.get(error.reason, FailureReason.STORE_FAILED)
+    return P2pFailure(key, reason, str(error))
+
+
+def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) -> Answer:
     if request.as_owner and not node.ring.owns(key_ident(request.key)):
         node.doubt_predecessor()
         return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
-    if request.as_owner and node.receiving:  # what we have may be older than what has not arrived yet
+    if request.as_owner and not node.arc.is_sure_of(key_ident(request.key)):  # others may have a newer one
         return P2pFailure(request.key, FailureReason.NOT_HERE_YET, "")
-    record = node.store.get(request.key, wall_s)
-    ttl_ms = record.ttl_ms(wall_s) if record else 0
-    if record is None or ttl_ms <= 0:
-        reason = FailureReason.NOT_HERE_YET if node.receiving else FailureReason.NOT_FOUND
+    record = node.store.held(request.key)
+    copy = to_copy(record, now_s) if record else None
+    if copy is None or not is_needed(copy):
+        has_all = node.arc.has_all_at(key_ident(request.key))
+        reason = FailureReason.NOT_FOUND if has_all else FailureReason.NOT_HERE_YET
         return P2pFailure(request.key, reason, "")
-    return P2pSuccess(request.key, ttl_ms, record.replication, record.version, record.value)
+    return P2pSuccess(**copy._asdict())
 
 
-def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, wall_s: float) -> Reply:
+def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, _now_s: float) -> Answer:
     if node.sealed:
-        return P2pError(ErrorReason.NOT_JOINED, "this node is about to leave")
-    wanted = []
-    for key, version in request.entries:
-        held = node.store.get(key, wall_s)
-        wanted.append(held is None or held.version < version)
-    return P2pReplyOffer(tuple(wanted))
+        return SEALED
+    wanted = [lacks(node.store, entry) for entry in request.entries]
+    return when_durable(node.store, P2pReplyOffer(tuple(wanted)), failed)
 
 
-def handle_transfer(node: NodeState, _sender: Peer, request: P2pTransfer, wall_s: float) -> Reply:
+def handle_transfer(node: NodeState, _sender: Peer, request: P2pTransfer, now_s: float) -> Answer:
     if node.sealed:
-        return P2pError(ErrorReason.NOT_JOINED, "this node is about to leave")
+        return SEALED
     held = []
     for copy in request.records:
         try:
-            held.append(accept_copy(node, copy, wall_s).version >= copy.version)
+            held.append(accept_copy(node, copy, now_s).version >= copy.version)
         except StoreError:
             held.append(False)
     node.stats.handoff_keys["received", "transfer"] += sum(held)
-    return P2pReplyTransfer(tuple(held))
+    taken = (len(copy.value) for copy, holds in zip(request.records, held, strict=True) if holds)
+    node.stats.handoff_bytes["received", "transfer"] += sum(taken)
+    return when_durable(node.store, P2pReplyTransfer(tuple(held)), failed)
 
 
-def handle_get_arc(node: NodeState, _sender: Peer, request: P2pGetArc, wall_s: float) -> Reply:
-    batch, more = arc_batch(node.store, request.start, request.end, request.cursor, wall_s)
-    return P2pReplyArc(more, not node.receiving, tuple(batch))
-
-
-def handle_stat(node: NodeState, _sender: Peer, request: P2pStat, wall_s: float) -> Reply:
-    record = node.store.get(request.key, wall_s)
+def handle_stat(node: NodeState, _sender: Peer, request: P2pStat, now_s: float) -> Answer:
+    record = node.store.get(request.key, now_s)
     if record is None:
-        return P2pReplyStat(request.key, False, 0, 0, NO_VERSION, 0, bytes(32))
+        held = node.store.held(request.key)
+        version = held.version if held and held.is_tombstone else NO_VERSION
+        return P2pReplyStat(request.key, False, 0, 0, version, 0, bytes(32))
     digest = sha256(record.value).digest()
-    ttl_ms = max(record.ttl_ms(wall_s), 0)
+    ttl_ms = max(record.ttl_ms(now_s), 0)
     return P2pReplyStat(request.key, True, ttl_ms, record.replication, record.version, len(record.value), digest)
 
 
-def handle_get_status(node: NodeState, _sender: Peer, _request: P2pGetStatus, _wall_s: float) -> Reply:
+def handle_get_status(node: NodeState, _sender: Peer, _request: P2pGetStatus, _now_s: float) -> Answer:
     return own_status(node)
 
 
@@ -187,7 +206,15 @@ def own_status(node: NodeState) -> P2pReplyStatus:
 OPEN_TO_STRANGERS = (P2pGetStatus, P2pStat)
 """What a node answers while it is no member of the ring; not PING, which asks for a member."""
 
-HANDLERS: dict[type, Callable[[NodeState, Peer, Any, float], Reply]] = {
+STORE_REASONS = {
+    "full": FailureReason.STORE_FULL,
+    "ttl": FailureReason.INVALID,
+    "too_large": FailureReason.INVALID,
+    "version": FailureReason.INVALID,
+}
+"""How a StoreError's reason is told to others; all else is STORE_FAILED."""
+
+HANDLERS: dict[type, Callable[[NodeState, Peer, Any, float], Answer]] = {
     P2pPing: handle_ping,
     P2pGetSuccessor: handle_get_successor,
     P2pGetNeighbours: handle_get_neighbours,
@@ -197,7 +224,9 @@ HANDLERS: dict[type, Callable[[NodeState, Peer, Any, float], Reply]] = {
     P2pGet: handle_get,
     P2pOffer: handle_offer,
     P2pTransfer: handle_transfer,
-    P2pGetArc: handle_get_arc,
+    P2pFetch: handle_fetch,
+    P2pCompare: handle_compare,
+    P2pReconcile: handle_reconcile,
     P2pGetStatus: handle_get_status,
     P2pStat: handle_stat,
 }

@@ -5,6 +5,9 @@ a timer that came late, a peer that answers after we had begun to doubt it. Each
 Source: Dadgar, Phillips, Currey: Lifeguard (2018), the local health multiplier.
 """
 
+PATIENCE = 2
+"""How many calls in a row must time out before a silent peer is given up."""
+
 SCORE_MAX = 4
 """At the most, timeouts are stretched by this and one more."""
 

@@ -1,23 +1,29 @@
-"""Questions about the ring that take calls to other nodes: a walk round it, who holds a key, how a lookup goes."""
+"""Questions about the ring and its keys: a walk round it, who holds a key, which ones are here, how a lookup goes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from gdht.core.ident import key_ident
+from gdht.core.ident import IDENTS, ident_bytes, key_ident
 from gdht.core.lookup import Hop
 from gdht.core.messages import (
+    P2pGetNeighbours,
     P2pGetSuccessor,
+    P2pReplyNeighbours,
     P2pReplyStat,
     P2pReplySuccessor,
     P2pStat,
 )
 from gdht.core.peer import Peer
+from gdht.core.placement import Role
+from gdht.core.placement import role as placed
+from gdht.core.records import NO_VERSION, Record
 from gdht.errors import GdhtError, LookupFailed
 from gdht.node.ask import ask, ask_each, is_dead
 from gdht.node.crawl import CRAWL_S_MAX, crawl, is_alone
+from gdht.node.keys import HeldKey, Holder, KeyPage, KeyReport
 from gdht.node.lookup import find_successor, trail_of
-from gdht.node.runtime import Runtime
+from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
-from gdht.node.status import Holder, KeyReport, Trace, TraceHop, Walk, WalkedNode
+from gdht.node.status import Trace, TraceHop, Walk, WalkedNode
 
 
 def walk(rt: Runtime, node: NodeState, nodes_max: int) -> Walk:
@@ -46,26 +52,99 @@ def walk_through(start: int, told: Mapping[int, WalkedNode], nodes_max: int) -> 
 
 
 def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
-    """Who should hold a key and who does, among its owner, the nodes that follow, and this one. Switches: yes."""
+    """Who should hold a key and who does: its owner, the nodes that follow and precede it, this one. Switches: yes."""
+    failures = node.failures.of(key)
+    wanted = max(node.config.max_replication, node.config.successor_list_length + 1)
     try:
-        found = find_successor(rt, node, key_ident(key), purpose="trace", replicas=node.config.max_replication)
+        found = find_successor(rt, node, key_ident(key), purpose="trace", replicas=wanted)
     except LookupFailed as error:
-        return KeyReport(key, (), str(error))
-    peers = {peer.ident: peer for peer in (*found.peers[: node.config.max_replication], node.me)}
-    outcomes = {
-        peer.ident: outcome for peer, outcome in ask_each(rt, node, [(peer, P2pStat(key)) for peer in peers.values()])
-    }
-    stats = [outcome for outcome in outcomes.values() if isinstance(outcome, P2pReplyStat) and outcome.present]
-    replication = max((stat.replication for stat in stats), default=node.config.replication)
+        return KeyReport(key, (), str(error), failures=failures)
+    line = {peer.ident: peer for peer in (*found.peers[:wanted], node.me)}
+    outcomes = _stats(rt, node, key, line.values())
+    silent = isinstance(outcomes[found.owner.ident], GdhtError)
+    preceding = () if silent else _before(rt, node, found.owner)
+    before = {peer.ident: peer for peer in preceding if peer.ident not in line}
+    outcomes |= _stats(rt, node, key, before.values())
+    holders = _holders(node.config.replication, len(found.peers), line | before, outcomes)
+    return KeyReport(key, holders, asked=len(outcomes), failures=failures)
+
+
+def _stats(rt: Runtime, node: NodeState, key: bytes, peers: Iterable[Peer]) -> dict[int, Outcome]:
+    """What each of these holds under a key, by identifier; no value is moved."""
+    return {peer.ident: outcome for peer, outcome in ask_each(rt, node, [(peer, P2pStat(key)) for peer in peers])}
+
+
+def _before(rt: Runtime, node: NodeState, owner: Peer) -> tuple[Peer, ...]:
+    """The nodes that come before the owner, as it says; none when it says nothing."""
+    try:
+        reply = ask(rt, node, owner, P2pGetNeighbours())
+    except GdhtError:
+        return ()
+    assert isinstance(reply, P2pReplyNeighbours)
+    return reply.predecessors
+
+
+def _holders(
+    replication: int, followers: int, peers: Mapping[int, Peer], outcomes: Mapping[int, Outcome]
+) -> tuple[Holder, ...]:
+    """Those that should hold a record, whatever they said, and those others that keep something of it.
+
+    replication: how many should when nobody knows better. followers: how many of the peers, which come in the order of
+    the ring, are the owner and those after it.
+    """
+    told = {ident: outcome for ident, outcome in outcomes.items() if isinstance(outcome, P2pReplyStat)}
+    known = [stat for stat in told.values() if stat.present]
+    newest = max(known, key=lambda stat: stat.version, default=None)
+    expected = min(newest.replication if newest else replication, followers)
     holders = []
-    for index, peer in enumerate(peers.values()):
-        outcome = outcomes[peer.ident]
-        stat = outcome if isinstance(outcome, P2pReplyStat) else None
-        expected = index < min(replication, len(found.peers))
-        if expected or (stat is not None and stat.present):
-            role = ("replica" if index else "owner") if expected else "misplaced"
-            holders.append(Holder(peer, role, stat, "" if stat else str(outcome)))
-    return KeyReport(key, tuple(holders))
+    for index, (ident, peer) in enumerate(peers.items()):
+        stat = told.get(ident)
+        if index < expected:
+            error = "" if stat else str(outcomes[ident])
+            holders.append(Holder(peer, "replica" if index else "owner", stat, error))
+        elif stat is not None and stat.version != NO_VERSION:
+            holders.append(Holder(peer, "misplaced", stat))
+    return tuple(holders)
+
+
+SCAN_AT_ONCE = 100
+"""How many records are read from the store at a time, with their values, before others get their turn."""
+
+SCANNED_MAX = 5000
+"""One page of keys ends, however few fit its role, when so many records have been looked at."""
+
+LAST_KEY = ident_bytes(IDENTS - 1)
+
+
+def keys(rt: Runtime, node: NodeState, role: Role | None, after: bytes, limit: int) -> KeyPage:
+    """At most `limit` of the keys kept here, in order, after the key `after`. role: None for all. Switches: yes."""
+    found: list[HeldKey] = []
+    for _ in range(SCANNED_MAX // SCAN_AT_ONCE):
+        records = node.store.scan(after, LAST_KEY, SCAN_AT_ONCE)
+        for record in records:
+            after = record.key
+            held = _held_key(node, record)
+            if held.ttl_s > 0 and role in (None, held.role):
+                found.append(held)
+            if len(found) == limit:
+                return KeyPage(tuple(found), after)
+        if len(records) < SCAN_AT_ONCE:
+            return KeyPage(tuple(found), None)
+        rt.sleep(0)
+    return KeyPage(tuple(found), after)
+
+
+def _held_key(node: NodeState, record: Record) -> HeldKey:
+    ends_at_s = record.tombstone_until_s if record.is_tombstone else record.expires_at_s
+    return HeldKey(
+        record.key,
+        placed(node.ring, key_ident(record.key), record.replication),
+        record.version,
+        ends_at_s - node.clock.lives_s(),
+        len(record.value),
+        record.replication,
+        record.is_tombstone,
+    )
 
 
 def trace(rt: Runtime, node: NodeState, ident: int) -> Trace:

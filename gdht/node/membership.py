@@ -14,12 +14,13 @@ from gdht.core.messages import P2pLeave, P2pNotify, P2pReplyNeighbours
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError, JoinFailed
+from gdht.node.acquaintances import known_peers
 from gdht.node.ask import ask_each
 from gdht.node.detector import lives, neighbours_of
 from gdht.node.journal import Cause
 from gdht.node.lookup import find_successor
 from gdht.node.runtime import Runtime
-from gdht.node.state import CONTACTS_MAX, NodeState
+from gdht.node.state import NodeState
 from gdht.node.status import State
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def _dead_at_head(rt: Runtime, node: NodeState, peers: tuple[Peer, ...]) -> list
 
 
 def _enter(node: NodeState, predecessor: Peer, successors: tuple[Peer, ...]) -> None:
-    node.receiving = True
+    node.arc.doubt()
     node.founder = False
     node.left.clear()  # whoever we were told has left: what we have just asked is newer
     node.enter()
@@ -85,9 +86,12 @@ def refuse_twin(node: NodeState, peers: tuple[Peer, ...]) -> None:
 
 
 def found_ring(node: NodeState) -> None:
-    """Be the first member of a new ring. Switches: no."""
+    """Be the first member of a new ring, or of one that comes back. Switches: no."""
     node.founder = True
-    node.receiving = False
+    if node.awaits_others:
+        node.arc.doubt()
+    else:
+        node.arc.make_sure(node.me.ident)
     node.enter()
     log.info("started ring=%s node=%s", node.config.ring, node.me)
 
@@ -126,7 +130,7 @@ def _taken_in(node: NodeState, neighbours: P2pReplyNeighbours) -> bool:
     others = [peer for peer in (*neighbours.predecessors, *neighbours.successors) if peer.ident != node.me.ident]
     if not others:
         return False
-    node.receiving = True
+    node.arc.doubt()
     node.repair_wanted.set()
     if node.me not in neighbours.successors:
         return False
@@ -143,9 +147,19 @@ def _lose_successor(rt: Runtime, node: NodeState, successor: Peer) -> None:
 
 def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
     """Parts 1 and 2 of stabilize, for a first successor that lives."""
+    _note_acceptance(node, successor, neighbours)
     node.set_ring(_pulled(node, successor, neighbours), Cause.PULLED)
     adopt_closer(rt, node, neighbours.predecessors[:1], Cause.CLOSER_SUCCESSOR)
     notify(rt, node, node.ring.first_successor)
+
+
+def _note_acceptance(node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
+    """Our successor may answer for our arc as long as its predecessor, as it says, lies before us."""
+    for peer in neighbours.predecessors[:1]:
+        accepted = peer == node.me or in_open(peer.ident, node.me.ident, successor.ident)
+        if accepted != node.arc.accepted:
+            node.repair_wanted.set()
+        node.arc.accept(accepted)
 
 
 def _pulled(node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> Ring:
@@ -172,6 +186,7 @@ def adopt_closer(rt: Runtime, node: NodeState, candidates: tuple[Peer, ...], cau
             return
         lists = _both_lists if cause is Cause.MERGED else _pulled
         node.set_ring(lists(node, candidates[0], neighbours), cause)
+        _note_acceptance(node, candidates[0], neighbours)
         candidates = neighbours.predecessors[:1]
 
 
@@ -226,6 +241,7 @@ def check_predecessor(rt: Runtime, node: NodeState) -> None:
     predecessor = node.ring.predecessor
     if predecessor is None:
         return
+    asked_at_s = rt.now()
     neighbours = neighbours_of(rt, node, predecessor)
     if node.has_left(predecessor):
         return
@@ -236,6 +252,8 @@ def check_predecessor(rt: Runtime, node: NodeState) -> None:
         return
     known = node.ring.with_predecessors(predecessor, *neighbours.predecessors)
     node.set_ring(known, Cause.PULLED_FROM_PREDECESSOR)
+    if neighbours.successors[:1] == (node.me,):
+        node.confirm_arc(predecessor, asked_at_s)
     _notice_bypass(node, neighbours.successors)
 
 
@@ -285,8 +303,7 @@ def say_goodbye(rt: Runtime, node: NodeState) -> None:
 
 def isolate(node: NodeState) -> None:
     """Own up to having lost every successor: no member any more until we have joined again. Switches: no."""
-    known = (*node.ring.predecessors, *(finger.peer for finger in node.ring.fingers), *node.lost.peers)
-    node.contacts = tuple({peer.ident: peer for peer in known}.values())[:CONTACTS_MAX]
+    node.contacts = known_peers(node)
     node.state = State.ISOLATED
     node.set_ring(Ring(node.me, node.ring.length), Cause.ISOLATED)
     log.error("isolated: every successor is gone; looking for the ring again")

@@ -2,7 +2,7 @@
 
 The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, merge; one step at a time),
 replication (a newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby, and is there
-another one?).
+another one?), acquaintances (whom to remember over a restart).
 """
 
 import logging
@@ -13,23 +13,33 @@ from math import inf
 from gdht.config import DhtConfig
 from gdht.core.ident import distance, finger_start
 from gdht.core.lookup import Found
-from gdht.core.messages import Reply, Request
+from gdht.core.messages import Request
 from gdht.core.peer import Peer
+from gdht.core.placement import Role
 from gdht.core.ring import Ring
 from gdht.errors import GdhtError
-from gdht.node import inspect, replication
+from gdht.node import inspect
+from gdht.node.acquaintances import find_again, remember, write_memory
 from gdht.node.bootstrap import enter_ring
 from gdht.node.check import check, check_nearby
+from gdht.node.clock import Clock
+from gdht.node.failures import FailedRequest
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
+from gdht.node.keys import KeyPage, KeyReport
+from gdht.node.later import Answer
 from gdht.node.lookup import find_successor
 from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, say_goodbye, stabilize
-from gdht.node.repair import count_keys, expire, hand_over, pull_share, repair
-from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.replication.catch_up import catch_up
+from gdht.node.replication.get import GetOutcome, get, try_get
+from gdht.node.replication.handover import hand_over_all, plan_leave
+from gdht.node.replication.put import PutOutcome, put, try_put
+from gdht.node.replication.repair import repair
+from gdht.node.replication.upkeep import Census, expire
 from gdht.node.runtime import Runtime, Task
 from gdht.node.state import NodeState
 from gdht.node.stats import Stats
-from gdht.node.status import Check, FingerStatus, KeyReport, NodeStatus, RingCheck, State, Trace, Walk
+from gdht.node.status import Check, FingerStatus, NodeStatus, RingCheck, Share, State, Trace, Walk
 from gdht.node.storage import Store
 from gdht.node.unify import look_for_others, merge
 
@@ -59,14 +69,8 @@ CHECK_LOOKS = 3
 DOUBT_INTERVALS = 0.3
 """A doubted predecessor is checked no sooner than this after the last check, in stabilize intervals."""
 
-HAND_OVER_RETRY_S = 0.5
-"""How long a leaver that found no taker for its records waits before it tries again."""
-
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
-
-COUNTED_PER_SECOND = 10_000
-"""Counting keys by role is spread so thin that it looks at no more records than this in a second."""
 
 
 class Node:
@@ -93,6 +97,7 @@ class Node:
             "replication": self._replicate,
             "upkeep": self._upkeep,
             "inspection": self._inspect,
+            "acquaintances": self._keep_acquaintances,
         }
         for name, run in tasks.items():
             self._tasks[name] = self._rt.spawn(run, name)
@@ -112,15 +117,10 @@ class Node:
         """Hand all records over within so many seconds, say goodbye and be a member no more. Switches: yes."""
         node, rt = self._node, self._rt
         ends_at_s = rt.now() + deadline_s
-        if node.is_member and node.ring.successors:
+        if node.is_member:
             node.state = State.LEAVING
-            hand_over(rt, node, lambda: rt.now() < ends_at_s)
-            node.sealed = True
-            orphans = hand_over(rt, node, lambda: rt.now() < ends_at_s)
-            while orphans and rt.now() < ends_at_s and not (node.ring.alone and node.founder):
-                rt.sleep(HAND_OVER_RETRY_S)  # those after us are dead: maintenance finds others
-                orphans = hand_over(rt, node, lambda: rt.now() < ends_at_s)
-            log.info("handed over keys=%d without_taker=%d", node.store.count, orphans)
+            self._run("remember", lambda: write_memory(node))
+            hand_over_all(rt, node, ends_at_s)
         self.stop()
         if node.is_member and node.ring.successors:
             say_goodbye(rt, node)
@@ -128,25 +128,25 @@ class Node:
 
     # Clients and peers -----------------------------------------------------------------------------------------------
 
-    def handle(self, sender: Peer, request: Request) -> Reply:
-        """Answer another node's request from local state. Switches: no."""
-        return handle(self._node, sender, request, self._rt.wall())
+    def handle(self, sender: Peer, request: Request) -> Answer:
+        """Answer another node's request from local state, or once that is on the disk. Switches: no."""
+        return handle(self._node, sender, request, self._node.clock.lives_s())
 
     def put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutOutcome:
         """Store a value for `ttl_s` seconds on `replicas` nodes; 0 means the configured default. Switches: yes."""
-        return replication.put(self._rt, self._node, key, value, ttl_s, replicas)
+        return put(self._rt, self._node, key, value, ttl_s, replicas)
 
     def get(self, key: bytes) -> GetOutcome:
         """Find the newest value under a key. Switches: yes."""
-        return replication.get(self._rt, self._node, key)
+        return get(self._rt, self._node, key)
 
     def try_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutOutcome | None:
         """`put` when it concerns this node alone, else None. Switches: no."""
-        return replication.try_put(self._node, key, value, ttl_s, replicas, self._rt.wall())
+        return try_put(self._node, key, value, ttl_s, replicas, self._node.clock.lives_s())
 
     def try_get(self, key: bytes) -> GetOutcome | None:
         """`get` when this node owns the key and has it, else None. Switches: no."""
-        return replication.try_get(self._node, key, self._rt.wall())
+        return try_get(self._node, key, self._node.clock.lives_s())
 
     def find_successor(self, ident: int) -> Found:
         """The owner of an identifier by its own word, and how it was found. Switches: yes. Raises: LookupFailed."""
@@ -170,6 +170,18 @@ class Node:
         """Who should hold a key and who does. Switches: yes."""
         return inspect.where(self._rt, self._node, key)
 
+    def keys(self, role: Role | None, after: bytes, limit: int) -> KeyPage:
+        """At most `limit` of the keys kept here, after the key `after`, in order. role: None for all. Switches: yes."""
+        return inspect.keys(self._rt, self._node, role, after, limit)
+
+    def failures(self) -> tuple[FailedRequest, ...]:
+        """The last requests of clients of this node that did not succeed, newest last. Switches: no."""
+        return self._node.failures.all()
+
+    def plan_leave(self) -> tuple[Share, ...]:
+        """What each node would get if this one left now; nothing is moved. Switches: yes."""
+        return plan_leave(self._rt, self._node)
+
     def trace(self, ident: int) -> Trace:
         """A lookup step by step. Switches: yes."""
         return inspect.trace(self._rt, self._node, ident)
@@ -190,6 +202,11 @@ class Node:
         return self._node.state
 
     @property
+    def draining(self) -> bool:
+        """Whether it wants no more clients."""
+        return self._node.draining
+
+    @property
     def is_member(self) -> bool:
         """Whether the node is in the ring."""
         return self._node.is_member
@@ -197,12 +214,17 @@ class Node:
     @property
     def receiving(self) -> bool:
         """Whether its share of the records has not arrived yet."""
-        return self._node.receiving
+        return self._node.arc.receiving
 
     @property
     def stats(self) -> Stats:
         """The counters."""
         return self._node.stats
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is for records."""
+        return self._node.clock
 
     @property
     def store(self) -> Store:
@@ -235,6 +257,8 @@ class Node:
             second_ring=node.lost.second_ring,
             consistent=node.consistent if node.is_member else None,
             stats=node.stats,
+            store_error=node.store.error,
+            handover=node.handover.status(self._rt.now()) if node.handover else None,
         )
 
     def _ready_checks(self) -> tuple[Check, ...]:
@@ -250,6 +274,7 @@ class Node:
             Check("joined", node.is_member, joined),
             Check("successor", node.is_member and (bool(node.ring.successors) or node.founder), successor),
             Check("stabilize", in_time, "never" if age_s is None else f"{age_s:.1f} s ago"),
+            Check("store_writable", not node.store.error, node.store.error or "takes writes"),
             Check("store_capacity", node.store.size_bytes < node.store.size_bytes_max, used),
             Check("not_draining", not draining, node.state.value if draining else "takes clients"),
         )
@@ -284,6 +309,9 @@ class Node:
             soon_s = self._checked_s + DOUBT_INTERVALS * node.config.stabilize_interval
             self._due["check_predecessor"] = min(self._due["check_predecessor"], max(rt.now(), soon_s))
         self._run_if_due("stabilize", lambda: stabilize(rt, node))
+        if node.ring.successors and not node.arc.accepted:  # our successor will have heard of us in a moment
+            soon_s = rt.now() + DOUBT_INTERVALS * node.config.stabilize_interval
+            self._due["stabilize"] = min(self._due["stabilize"], soon_s)
         if self._run_if_due("check_predecessor", lambda: check_predecessor(rt, node)):
             self._checked_s = rt.now()
         self._run_if_due("fix_fingers", lambda: fix_fingers(rt, node))
@@ -327,27 +355,36 @@ class Node:
     def _look_nearby(self) -> None:
         self._node.consistent = check_nearby(self._rt, self._node)
 
+    def _keep_acquaintances(self) -> None:
+        node, rt = self._node, self._rt
+        while True:
+            rt.sleep(self._interval_s())
+            if node.is_member:
+                self._run("find_again", lambda: find_again(rt, node))
+                self._run("remember", lambda: remember(rt, node))
+
     # Replication and upkeep ------------------------------------------------------------------------------------------
 
     def _replicate(self) -> None:
         node, rt = self._node, self._rt
         intervals: float = REPAIR_INTERVALS
         while True:
-            if node.repair_wanted.wait(self._interval_s(intervals)) and not node.receiving:
+            if node.repair_wanted.wait(self._interval_s(intervals)) and not node.arc.receiving:
                 rt.sleep(self._interval_s(SETTLE_INTERVALS))
             if not node.is_member:
                 continue
-            if node.receiving:
-                self._run("pull_share", lambda: pull_share(rt, node))
+            if node.arc.receiving:
+                self._run("catch_up", lambda: catch_up(rt, node))
             self._run("repair", lambda: repair(rt, node))
-            unfinished = node.stats.keys_under_replicated or node.unplaced
+            unfinished = node.shortage.count or node.unplaced
             intervals = REPAIR_RETRY_INTERVALS if unfinished else REPAIR_INTERVALS
-            if node.receiving:
+            if node.arc.receiving:
                 intervals = 1
 
     def _upkeep(self) -> None:
         node, rt = self._node, self._rt
+        census = Census(node)
         while True:
             self._run("expire", lambda: expire(rt, node))
-            counted = count_keys(rt, node)
-            rt.sleep(max(self._interval_s(), counted / COUNTED_PER_SECOND))
+            census.take()
+            rt.sleep(self._interval_s())

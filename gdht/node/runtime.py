@@ -41,6 +41,10 @@ class Runtime(Protocol):
     def rng(self) -> random.Random:
         """The only source of chance; seeded in simulation."""
 
+    @property
+    def boot(self) -> str:
+        """What `now` counts from: runs of a node that are told the same text may compare what it says."""
+
     def now(self) -> float:
         """Seconds, monotonic, of arbitrary origin. Switches: no."""
 

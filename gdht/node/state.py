@@ -6,14 +6,19 @@ assignment replaces a whole immutable value, so nobody ever sees half a change.
 """
 
 import logging
+import math
 
 from gdht.config import DhtConfig
 from gdht.core.peer import Peer
-from gdht.core.records import Version, is_ahead, next_stamp
 from gdht.core.ring import Ring
+from gdht.node.clock import Clock
+from gdht.node.failures import Failures
 from gdht.node.health import Health
 from gdht.node.journal import Cause, Journal
 from gdht.node.lost import LostPeers
+from gdht.node.own_arc import OwnArc
+from gdht.node.replication.progress import Progress
+from gdht.node.replication.shortage import Shortage
 from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
 from gdht.node.status import KeyCounts, State
@@ -37,12 +42,15 @@ MEET_INTERVALS = 5
 class NodeState:
     """One node: its pointers, its records, its counters, and what its tasks tell each other.
 
-    founder: alone by right, since it started the ring or since all others left in good order. receiving: its share of
-    the records has not arrived yet. unplaced: misplaced records that had to stay in the last repair round.
-    draining: it wants no more clients, also after it had to join anew. sealed: it takes no more records, as it is about
-    to leave. gone: it has left. contacts: nodes that may still know the ring after we lost it. lost: peers that stopped
-    answering. looks: how often one was asked. consistent: whether the last look at the ring nearby found nothing wrong;
-    None before the first. left: until when a node that said goodbye is no candidate, by `rt.now()`.
+    founder: alone by right, since it started the ring or since all others left in good order. arc: what it may
+    answer for. unplaced: misplaced records that had to stay in the last repair round. shortage: owned ones
+    with too few replicas. handover: how far it is, or was at the end, with moving its records. draining: it wants no
+    more clients, also after it had to join anew. sealed: it takes no more records, as it is about to leave. gone: it
+    has left. contacts: nodes that may still know the ring after we lost it. awaited: those near us before we were
+    started again, who may hold what nobody else does, until awaited_until_s at most. remembered_at_s: when whom we know
+    was written down. lost: peers that stopped answering. looks: how often one was asked. consistent: whether the last
+    look at the ring nearby found nothing wrong; None before the first. left: until when a node that said goodbye is no
+    candidate, by `rt.now()`.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
@@ -55,11 +63,12 @@ class NodeState:
         self.stats = Stats()
         self.health = Health(config.call_timeout)
         self.journal = Journal()
+        self.failures = Failures()
         self.api_address = ""
         self.admin_address = ""
 
+        self.clock = Clock(rt, me.ident, store)
         self._now = rt.now
-        self._wall = rt.wall
         self._state = State.STARTING
         self.ring = Ring(me, config.successor_list_length)
         self.founder = False
@@ -67,6 +76,9 @@ class NodeState:
         self.stabilized_at_s: float | None = None
         self.next_finger = 0
         self.contacts: tuple[Peer, ...] = ()
+        self.awaited: tuple[Peer, ...] = ()
+        self.awaited_until_s = -math.inf
+        self.remembered_at_s = -math.inf
         self.lost = LostPeers()
         self.met: Peer | None = None
         self._last_met: tuple[Peer | None, float] = None, 0.0
@@ -81,13 +93,14 @@ class NodeState:
         self.repair_wanted: Signal = rt.signal()
 
         self.joins = 0
-        self.receiving = False
+        self.arc = OwnArc(me.ident, config, rt.now)
+        self.shortage = Shortage()
+        self.handover: Progress | None = None
         self.draining = False
         self.sealed = False
         self.gone = False
         self.unplaced = 0
         self.keys = KeyCounts()
-        self._last_stamp = 0
 
     @property
     def state(self) -> State:
@@ -98,12 +111,23 @@ class NodeState:
     def state(self, state: State) -> None:
         if state is not self._state:
             self._state = state
-            self.journal.state_changed(self._wall(), state.value)
+            self.journal.state_changed(self.clock.wall_s(), state.value)
 
     @property
     def is_member(self) -> bool:
         """Whether this node is in the ring, from its join until it has left or lost its way."""
         return self.state in (State.ACTIVE, State.DRAINING, State.LEAVING) and not self.gone
+
+    @property
+    def awaits_others(self) -> bool:
+        """Whether the ring is only coming back after all of it was down, and nodes that were near us are not in it yet.
+
+        What nobody of those present holds may be there all the same.
+        """
+        if self._now() >= self.awaited_until_s:
+            return False
+        present = {peer.ident for peer in (*self.ring.successors, *self.ring.predecessors)}
+        return any(peer.ident not in present for peer in self.awaited)
 
     def doubt_predecessor(self) -> None:
         """Have the predecessor checked soon: somebody took us for the owner of what should be its. Switches: no."""
@@ -147,34 +171,30 @@ class NodeState:
         """Whether a node has just said goodbye and not come back since. Switches: no."""
         return self.left.get(peer, 0.0) > self._now()
 
-    def stamp(self, wall_s: float) -> Version:
-        """A version newer than every one this node has given or seen. wall_s: seconds since the epoch."""
-        if is_ahead(Version(self._last_stamp, 0), wall_s):
-            self._last_stamp = 0  # our own clock was wrong and has been set back
-        self._last_stamp = next_stamp(self._last_stamp, wall_s)
-        return Version(self._last_stamp, self.me.ident)
-
-    def observe(self, version: Version, wall_s: float) -> None:
-        """Remember a version somebody else gave, so that ours will be newer; not one from far in the future."""
-        if not is_ahead(version, wall_s):
-            self._last_stamp = max(self._last_stamp, version.stamp)
+    def confirm_arc(self, predecessor: Peer, asked_at_s: float) -> None:
+        """Our predecessor, asked at that time, names us as its successor; after a gap, we catch up. Switches: no."""
+        if not self.arc.confirm(predecessor.ident, asked_at_s):
+            self.repair_wanted.set()
 
     def enter(self) -> None:
         """Be a member of the ring from now on. Switches: no."""
         self.state = State.DRAINING if self.draining else State.ACTIVE
         self.joins += 1
         self.join_error = ""
+        self.arc.accepted = False
 
     def set_ring(self, ring: Ring, cause: Cause) -> None:
         """Assign new pointers, count and write down what changed, and have the records follow. Switches: no."""
         if ring == self.ring:
             return
         old, self.ring = self.ring, ring
-        self.journal.ring_changed(self._wall(), old, ring, cause)
+        self.arc.follow(ring)
+        self.journal.ring_changed(self.clock.wall_s(), old, ring, cause)
         if old.first_successor != ring.first_successor:
             self.stats.ring_pointer_changes["successor"] += 1
         if old.predecessor != ring.predecessor:
             self.stats.ring_pointer_changes["predecessor"] += 1
+            self.doubt_predecessor()  # whether it knows us, too
         if old.fingers != ring.fingers:
             self.stats.ring_pointer_changes["finger"] += 1
         replicas = self.config.max_replication - 1

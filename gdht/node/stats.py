@@ -85,6 +85,10 @@ class Stats:
     keys_under_replicated: int = 0
     repaired_keys: Counter[str] = field(default_factory=Counter)  # cause
     handoff_keys: Counter[tuple[str, str]] = field(default_factory=Counter)  # direction, reason
+    handoff_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)  # direction, reason
+    keys_under_replicated_oldest_s: float = 0.0  # how long the first of them had been so at the last round
+    store_commits: Counter[str] = field(default_factory=Counter)  # result: ok, error
+    store_commit_duration: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     # the process
     task_crashes: Counter[str] = field(default_factory=Counter)  # task
     event_loop_lag: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gdht.core.invariant import Violation
-from gdht.core.messages import P2pReplyStat, P2pReplyStatus
+from gdht.core.messages import P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.node.stats import Stats
 
@@ -31,7 +31,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class KeyCounts:
-    """How many keys and bytes (keys, values and overhead as the store counts them) a node holds, by role."""
+    """How many keys and bytes (keys, values and overhead as the store counts them) a node holds, by role.
+
+    tombstones: how many records it keeps that are none any more; they are in none of the other numbers of keys.
+    """
 
     owned: int = 0
     replica: int = 0
@@ -39,6 +42,7 @@ class KeyCounts:
     owned_bytes: int = 0
     replica_bytes: int = 0
     misplaced_bytes: int = 0
+    tombstones: int = 0
 
     @property
     def bytes(self) -> int:
@@ -56,6 +60,33 @@ class FingerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one node is to get of another's records. size_bytes: as the store counts them."""
+
+    peer: Peer
+    keys: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """How far a node is with moving its records: kind `leave` to others, or `join` from others.
+
+    keys_total, bytes_total: as estimated when it began. seconds: since then. ended: nothing more is moved.
+    without_taker: of a leave that has ended, how many records nobody took.
+    """
+
+    kind: str
+    keys_total: int
+    keys_done: int
+    bytes_total: int
+    bytes_done: int
+    seconds: float
+    ended: bool = False
+    without_taker: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """A snapshot of one node. Making one never calls a peer.
 
@@ -63,7 +94,8 @@ class NodeStatus:
     health_score: 0 when this node keeps up, more the slower it is itself; it stretches its failure timeouts. lost:
     peers that stopped answering and are probed now and then. second_ring: members of what looks like another ring of
     our name. consistent: whether the last look at the ring nearby found nothing wrong; None before the first.
-    stats: live counters, to be read and not changed.
+    stats: live counters, to be read and not changed. handover: the one under way or the last one, None before the
+    first. store_error: why writes cannot be made durable; empty when they can.
     """
 
     me: Peer
@@ -82,12 +114,14 @@ class NodeStatus:
     owned_ratio: float
     estimated_nodes: float
     live_checks: tuple[Check, ...]  # event_loop, api_listener, p2p_listener
-    ready_checks: tuple[Check, ...]  # joined, successor, stabilize, store_capacity, not_draining
+    ready_checks: tuple[Check, ...]  # joined, successor, stabilize, store_writable, store_capacity, not_draining
     health_score: int
     lost: tuple[Peer, ...]
     second_ring: tuple[Peer, ...]
     consistent: bool | None
     stats: Stats
+    handover: Handover | None = None
+    store_error: str = ""
 
     @property
     def predecessor(self) -> Peer | None:
@@ -128,25 +162,6 @@ class RingCheck:
     def consistent(self) -> bool:
         """Whether the whole ring was seen, and nothing wrong with it."""
         return self.complete and not self.violations
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """What one node says of one key. role: owner, replica, or misplaced; stat None: it did not answer."""
-
-    peer: Peer
-    role: str
-    stat: P2pReplyStat | None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyReport:
-    """Who should hold a key (owner first) and who does. error: why the owner could not be found."""
-
-    key: bytes
-    holders: tuple[Holder, ...]
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,129 +1,190 @@
-"""Clients of a simulated ring: what they put, what they were told, and what must therefore be readable after quiet."""
+"""Clients of a simulated ring: what they put, what they were told, and what they must therefore be able to read."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import inf
 from random import Random
 
 from gdht.core.ident import hash_ident, ident_bytes
 from gdht.core.placement import quorum
-from gdht.sim.cluster import Cluster
+from gdht.core.records import NO_VERSION, Record, Version
+from gdht.node.clock import RESERVED_S
+from gdht.sim.cluster import LAST_KEY, RECORDS_MAX, Cluster
 from gdht.sim.host import Host
+from gdht.sim.plan import Plan
+from gdht.sim.register import Get, Margins, Put, Register
 
-TTL_S = 3600
+SHORT_S_MAX = 30
+"""The longest of the short lives that some puts ask for."""
+
+KEYS_PER_STEP = 0.3
+
 STAMP_S = 0.001
-"""Versions count milliseconds: of two puts within one, either may be the newer."""
+"""Stamps count milliseconds: of two puts within one, either may be the newer."""
 
+WAYS = 4
+"""A copy comes along so many ways one after the other, as long as the longest of all at the most."""
 
-@dataclass
-class Try:
-    """One put. ended_s: infinite while it is under way.
+ROUNDING_S = 0.05
+"""Lives travel in whole milliseconds, rounded down each time."""
 
-    acknowledged: by how many nodes it must be held, as it succeeded: a quorum at least. 0: it did not succeed.
-    """
+LAST_MOMENTS_S = 2.0
+"""What has so little of its life left need not be given to a node that lacks it."""
 
-    value: bytes
-    host: Host
-    started_s: float
-    ended_s: float = inf
-    acknowledged: int = 0
+ANSWERS = ("success", "not_found")
+"""The results of a get that say something of the key."""
 
 
 class Clients:
-    """Puts and gets through any node, each beside whatever else happens.
+    """Puts and gets through any node, each beside whatever else happens, and what is wrong with their outcome.
 
-    keys: how many different ones. skew_s: how far wall clocks may be off, so how long before an acknowledged put
-    another may have ended that wins over it all the same.
+    apart_since_s: when the ring fell into parts, None: it did not, or that is over. While it is, a get must see only
+    what was put through its own node since then.
     """
 
-    def __init__(self, cluster: Cluster, rng: Random, keys: int, skew_s: float) -> None:
+    def __init__(self, cluster: Cluster, rng: Random, plan: Plan) -> None:
         self.cluster = cluster
         self.rng = rng
-        self.puts = self.acknowledged = self.gets = 0
-        self.lost: set[bytes] = set()
-        """Keys all of whose copies crashed, and more of them than the ring promises to survive."""
-        self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(max(keys, 1))]
-        self._tolerance_s = 2 * skew_s + STAMP_S
-        self._tries: dict[bytes, list[Try]] = {}
+        self.plan = plan
+        self.apart_since_s: float | None = None
+        self.puts = self.acknowledged = self.gets = self.judged = 0
+        keys = plan.keys or max(round(plan.steps * KEYS_PER_STEP), 1)
+        self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
+        self._registers: dict[bytes, Register] = {}
+        self._versions: dict[bytes, Version] = {}
         self._losses_s: dict[bytes, list[float]] = {}
+
+    @property
+    def lost(self) -> list[bytes]:
+        """Keys all of whose copies crashed, and more of them than the ring promises to survive."""
+        return [key for key, register in self._registers.items() if register.exposed]
+
+    @property
+    def margins(self) -> Margins:
+        """How exact the ring can be, as slow as it was and as wrong as its clocks may be."""
+        late_s = WAYS * self.cluster.longest_way_s + self._restored_s + ROUNDING_S
+        stamps_s = 2 * self.plan.skew_s + STAMP_S + (RESERVED_S if self.plan.disks else 0.0)
+        return Margins(stamps_s, LAST_MOMENTS_S + late_s, late_s)
+
+    @property
+    def _restored_s(self) -> float:
+        """How wrong the clock of lives may be: a machine that starts again goes by its wall clock."""
+        return 2 * self.plan.skew_s if self.cluster.reboots else 0.0
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
     def put(self, host: Host) -> None:
         """Put a new value under some key, soon."""
         key = self.rng.choice(self._keys)
+        brief = self.plan.short > 0.0 and self.rng.random() < self.plan.short
+        ttl_s = self.rng.randint(1, SHORT_S_MAX) if brief else self.plan.long_s
         self.puts += 1
-        now = self.cluster.scheduler
-        attempt = Try(f"value {self.puts}".encode(), host, now.now)
-        self._tries.setdefault(key, []).append(attempt)
+        put = Put(f"value {self.puts}".encode(), host.memory, self.cluster.now, ttl_s)
+        register = self._registers.setdefault(key, Register())
+        register.puts.append(put)
         node = host.node
 
         def run() -> None:
-            outcome = node.put(key, attempt.value, TTL_S, 0)
-            attempt.ended_s = self.cluster.now
+            outcome = node.put(key, put.value, ttl_s, 0)
+            put.ended_s = self.cluster.now
             if outcome.result == "success":
                 self.acknowledged += 1
-                attempt.acknowledged = max(outcome.acknowledged, quorum("majority", outcome.wanted))
-                self._losses_s[key] = [loss_s for loss_s in self._losses_s.get(key, ()) if loss_s > attempt.started_s]
-                self.lost.discard(key)
+                put.acknowledged = max(outcome.acknowledged, quorum("majority", outcome.wanted))
+                self._note_stored(key, put)
 
         host.process.spawn(run, "client put")
 
     def get(self, host: Host) -> None:
-        """Get some key, soon. While nodes come and go that may be in vain; but what it brings, somebody has put."""
-        if not self._tries:
+        """Get some key, soon. It may be in vain; but what it brings must be right. Raises, then: SimulationFailed."""
+        if not self._registers:
             return
+        key = self.rng.choice(list(self._registers))
         self.gets += 1
-        key = self.rng.choice(list(self._tries))
-        node = host.node
+        node, memory, started_s = host.node, host.memory, self.cluster.now
 
         def run() -> None:
-            value = node.get(key).value
-            if value is not None and value not in [attempt.value for attempt in self._tries[key]]:
-                raise self.cluster.failure(f"{host} read {value!r} under {key.hex()[:8]}; nobody put that")
+            outcome = node.get(key)
+            if outcome.result in ANSWERS:
+                get = Get(memory, started_s, self.cluster.now, outcome.value)
+                self._judge(key, get)
 
         host.process.spawn(run, "client get")
 
+    def _judge(self, key: bytes, get: Get) -> None:
+        self.judged += 1
+        wrong = self._registers[key].wrong(get, self.margins, self.apart_since_s)
+        if wrong:
+            raise self.cluster.failure(f"{get.node} was asked for {key.hex()[:8]} and found {wrong}")
+
     # What crashes cost ------------------------------------------------------------------------------------------------
 
-    def before_crash(self, *hosts: Host) -> None:
-        """These nodes are about to die: what do they take with them? Who leaves does not count as a holder any more."""
-        staying = [host for host in self.cluster.live() if not host.leaving]
-        left = [host for host in staying if host not in hosts]
-        for key, tries in self._tries.items():
-            for attempt in tries:
-                if attempt.host in hosts:
-                    attempt.ended_s = min(attempt.ended_s, self.cluster.now)
-            allowed = self._allowed(key)
-            given = [attempt.acknowledged for attempt in tries if attempt.acknowledged and attempt.value in allowed]
-            promised = min(given, default=0)
-            if self._holders(staying, key, allowed) >= self.cluster.config.replication:
-                self._losses_s[key] = []  # repaired since the last crash
-            losses_s = self._losses_s.setdefault(key, [])
-            losses_s += [self.cluster.now] * self._holders(hosts, key, allowed)
-            if promised and len(losses_s) >= promised and not self._holders(left, key, allowed):
-                self.lost.add(key)
+    def _note_stored(self, key: bytes, put: Put) -> None:
+        """A put was acknowledged: it must survive crashes from now on, whatever was lost before."""
+        held = [host.node.store.held(key) for host in self.cluster.live()]
+        versions = [record.version for record in held if record and record.value == put.value]
+        self._versions[key] = max([self._versions.get(key, NO_VERSION), *versions])
+        self._losses_s[key] = [loss_s for loss_s in self._losses_s.get(key, ()) if loss_s > put.started_s]
+        self._registers[key].exposed = False
 
-    def _holders(self, hosts: "list[Host] | tuple[Host, ...]", key: bytes, values: list[bytes]) -> int:
-        held = (host.node.store.get(key, host.runtime.wall()) for host in hosts)
-        return sum(record is not None and record.value in values for record in held)
+    def before_crash(self, *hosts: Host) -> None:
+        """These nodes are about to die: what do they take with them?
+
+        Who leaves does not count as a holder any more, nor who has come back and is not in the ring yet.
+        """
+        crashed = {host.memory for host in hosts}
+        staying = [host for host in self.cluster.members() if not host.leaving]
+        left = [host for host in staying if host not in hosts]
+        for key, register in self._registers.items():
+            for put in register.puts:
+                if put.node in crashed:
+                    put.ended_s = min(put.ended_s, self.cluster.now)
+            if self._holders(staying, key) >= self.cluster.config.replication:
+                self._losses_s[key] = []  # repaired since the last crash
+            losses = self._holders(hosts, key)
+            losses_s = self._losses_s.setdefault(key, [])
+            losses_s += [self.cluster.now] * losses
+            given = [put.acknowledged for put in register.candidates(self.margins) if put.acknowledged]
+            if losses and len(losses_s) >= min(given, default=inf) and not self._holders(left, key):
+                register.expose(self.cluster.now)
+
+    def after_restarts(self) -> None:
+        """Whatever crashed is back with all that was on its disk: nothing acknowledged may be missing any more."""
+        for key, register in self._registers.items():
+            self._losses_s[key] = []
+            register.exposed = False
+
+    def _holders(self, hosts: Iterable[Host], key: bytes) -> int:
+        """How many hold the newest version that was acknowledged, or a newer one, or its tombstone."""
+        newest = self._versions.get(key)
+        if newest is None:
+            return 0
+        held = (host.node.store.held(key) for host in hosts)
+        return sum(record is not None and record.version >= newest for record in held)
 
     # After quiet ------------------------------------------------------------------------------------------------------
 
-    def _allowed(self, key: bytes) -> list[bytes]:
-        """The values that may be the newest: those no acknowledged put began after the end of."""
-        began_s = max((attempt.started_s for attempt in self._tries[key] if attempt.acknowledged), default=-inf)
-        return [attempt.value for attempt in self._tries[key] if attempt.ended_s + self._tolerance_s >= began_s]
-
     def read_everything(self) -> None:
-        """Get every key through some member. Raises: SimulationFailed when an acknowledged value is not there."""
-        for key, tries in self._tries.items():
-            host = self.rng.choice(self.cluster.members())
+        """Get every key through some member. Raises: SimulationFailed when no answer comes, or a wrong one."""
+        for key in self._registers:
+            host, started_s = self.rng.choice(self.cluster.members()), self.cluster.now
             outcome = self.cluster.get(host, key)
-            value = outcome.value if outcome else None
-            owed = key not in self.lost and any(attempt.acknowledged for attempt in tries)
-            if value is None and owed:
+            if outcome is None or outcome.result not in ANSWERS:
                 raise self.cluster.failure(f"{host} cannot read {key.hex()[:8]}: {outcome}")
-            if value is not None and key not in self.lost and value not in self._allowed(key):
-                raise self.cluster.failure(
-                    f"{host} read {value!r} under {key.hex()[:8]}, not one of {self._allowed(key)}"
-                )
+            get = Get(host.memory, started_s, self.cluster.now, outcome.value)
+            self._judge(key, get)
+        self.look_into_stores()
+
+    def look_into_stores(self) -> None:
+        """Look at all that nodes would serve. Raises: SimulationFailed when a copy has another life than its record."""
+        for host in self.cluster.live():
+            for record in host.node.store.scan(b"", LAST_KEY, RECORDS_MAX):
+                if record.key in self._registers and record.lives(host.lives_s):
+                    self._check_life(host, record)
+
+    def _check_life(self, host: Host, record: Record) -> None:
+        left_s = record.expires_at_s - host.lives_s
+        stretched_s = left_s + self._registers[record.key].overdue_s(record.value, self.cluster.now)
+        if not -self._restored_s - ROUNDING_S <= stretched_s <= self.margins.late_s:
+            what = (
+                f"{record.value!r} under {record.key.hex()[:8]}, with a life longer by {stretched_s:.3f} s than it had"
+            )
+            raise self.cluster.failure(f"{host} would serve {what}")

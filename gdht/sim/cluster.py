@@ -11,8 +11,12 @@ from gdht.core.invariant import Member, Violation, check_ideal
 from gdht.core.records import Version
 from gdht.errors import GdhtError
 from gdht.node.node import Node
-from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
+from gdht.node.storage import Store
 from gdht.sim.checkers import InvariantViolated, check_replicas
+from gdht.sim.delays import Delay
+from gdht.sim.disk import SimDisk, aside
 from gdht.sim.endpoint import Endpoint
 from gdht.sim.host import Host, describe
 from gdht.sim.network import Network, NetworkOptions
@@ -20,6 +24,7 @@ from gdht.sim.observer import Observer
 from gdht.sim.runtime import SimRuntime
 from gdht.sim.scheduler import Scheduler, SimulationFailed
 from gdht.sim.trace import Trace
+from gdht.store.durable import DurableStore
 from gdht.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -41,7 +46,8 @@ class Cluster:
 
     config: of every node; addresses and bootstrap lists are filled in. network: how messages are treated. skew_s: each
     node's wall clock is off by up to so many seconds, either way. safe: check the ring's safety after every event.
-    replay: the command line that repeats the run, for error messages.
+    replay: the command line that repeats the run, for error messages. sync: how long the disks take, on which records
+    survive crashes; None: they are kept in memory.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Cluster:
         skew_s: float = 0.0,
         safe: bool = True,
         replay: str = "",
+        sync: Delay | None = None,
     ) -> None:
         self.seed = seed
         self.config = config or DhtConfig()
@@ -61,6 +68,8 @@ class Cluster:
         self.scheduler = Scheduler(f"seed {seed}" + (f"; replay: {replay}" if replay else ""))
         self.network = Network(self.scheduler, seed, network or NetworkOptions(), self.trace)
         self.hosts: list[Host] = []
+        self.reboots = 0
+        """How often a machine started again."""
         self.observer = Observer(
             self.config.successor_list_length,
             self.config.call_timeout,
@@ -71,6 +80,9 @@ class Cluster:
         )
         self.scheduler.watch = self.observer.look
         self._skew_s = skew_s
+        self._sync = sync
+        self._disks = 0
+        self._longest_pause_s = 0.0
         self._members = self.observer.members
 
     def __enter__(self) -> Self:
@@ -86,7 +98,7 @@ class Cluster:
     def add(self, bootstrap: list[Host] | None = None) -> Host:
         """Start a node at a new address. bootstrap: whom to join through, None: the first node and some members."""
         number = len(self.hosts) + 1
-        host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT))
+        host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT), self._new_disk())
         self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
         self.hosts.append(host)
         return host
@@ -106,10 +118,20 @@ class Cluster:
             self._stop(host)
         self.observer.stopped(*hosts)
 
-    def restart(self, host: Host, bootstrap: list[Host] | None = None) -> None:
-        """Start a node again at the address of one that has gone; it remembers nothing."""
+    def restart(self, host: Host, bootstrap: list[Host] | None = None, *, reboot: bool = False) -> None:
+        """Start a node again at the address of one that has gone; it knows what is on its disk, if it has one.
+
+        reboot: the machine starts again too, and all it has to tell the time is its wall clock.
+        """
         assert not host.live
+        host.boots += reboot
+        self.reboots += reboot
         self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
+
+    def wipe(self, host: Host) -> None:
+        """Give a node that has gone an empty disk."""
+        assert not host.live
+        host.disk = self._new_disk()
 
     def leave(self, host: Host) -> None:
         """Begin to take a node out in good order; its process ends when it is done."""
@@ -137,6 +159,7 @@ class Cluster:
     def pause_for(self, host: Host, seconds: float) -> None:
         """Let a node stand still for a while, unless it ends before."""
         process = host.process
+        self._longest_pause_s = max(self._longest_pause_s, seconds)
         self.pause(host)
         self.scheduler.after(seconds, lambda _: self.unpause(host) if process.alive else None, None, None)
 
@@ -149,6 +172,12 @@ class Cluster:
         """Set a node's wall clock so many seconds ahead of the true time, or behind it."""
         self._note(host, "clock", f"{skew_s:g}")
         host.runtime.skew_s = skew_s
+
+    @property
+    def longest_way_s(self) -> float:
+        """The longest that a message, a disk or a node standing still has held anything up."""
+        syncs_s = [host.disk.longest_s for host in self.hosts if host.disk]
+        return max(self.network.longest_s, self._longest_pause_s, *syncs_s)
 
     # Who is there ---------------------------------------------------------------------------------------------------
 
@@ -184,7 +213,8 @@ class Cluster:
         copies: dict[int, dict[bytes, Version]] = {}
         replication: dict[bytes, int] = {}
         for host in self.live():
-            records = host.node.store.scan(b"", LAST_KEY, RECORDS_MAX)
+            kept = host.node.store.scan(b"", LAST_KEY, RECORDS_MAX)
+            records = [record for record in kept if record.kept_until_s > host.lives_s]
             copies[host.peer.ident] = {record.key: record.version for record in records}
             replication.update((record.key, record.replication) for record in records)
         return check_replicas(copies, replication)
@@ -218,6 +248,15 @@ class Cluster:
         if not self.scheduler.run_until(lambda: not self.violations(), bound_s, LOOK_EVERY_S):
             raise self.failure(f"not ideal after {bound_s:g} s: {InvariantViolated(self.violations())}")
         return self.now - start
+
+    def wait_until_sure(self, bound_s: float) -> None:
+        """Run until every member has the newest of all that it owns. Raises: SimulationFailed after the bound."""
+
+        def unsure() -> list[Host]:
+            return [host for host in self.members() if host.node.receiving]
+
+        if not self.scheduler.run_until(lambda: not unsure(), bound_s, LOOK_EVERY_S):
+            raise self.failure(f"not sure of their records after {bound_s:g} s: {unsure()}")
 
     def wait_until_replicated(self, bound_s: float) -> float:
         """Run until every record is where it belongs; the virtual seconds it took. Raises: SimulationFailed."""
@@ -266,15 +305,28 @@ class Cluster:
         host.process = self.scheduler.process(f"{host}")
         endpoint = Endpoint(self.network, host.process, host.peer, config.ring)
         rng = Random(f"{self.seed}/{host.address}/{host.runs}")
-        host.runtime = SimRuntime(host.process, endpoint, rng, rng.uniform(-self._skew_s, self._skew_s))
-        host.node = Node(host.runtime, host.peer, config, MemoryStore(config.max_store_bytes))
+        skew_s = rng.uniform(-self._skew_s, self._skew_s)
+        host.runtime = SimRuntime(host.process, endpoint, rng, skew_s, f"{host.address}/{host.boots}")
+        host.node = Node(host.runtime, host.peer, config, self._store(host))
         endpoint.serve(host.node.handle, host.node.stats)
         self.observer.started(host)
         self._note(host, "start")
         host.node.start()
 
+    def _store(self, host: Host) -> Store:
+        if host.disk is None:
+            return MemoryStore(self.config.max_store_bytes)
+        return DurableStore(host.disk, self.config.max_store_bytes, aside(host.disk, host.process))
+
+    def _new_disk(self) -> SimDisk | None:
+        if self._sync is None:
+            return None
+        self._disks += 1
+        return SimDisk(self._disks, self._sync, Random(f"{self.seed}/disk {self._disks}"))
+
     def _exit(self, host: Host) -> None:
         self._note(host, "exit")
+        host.node.store.close()
         self._stop(host)
         self.observer.stopped(host)
 

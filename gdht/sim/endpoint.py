@@ -9,28 +9,28 @@ from typing import cast
 
 from gdht.core.messages import (
     METHODS,
-    REPLIES,
     ErrorReason,
     P2pError,
     P2pHello,
-    P2pMessage,
     Reply,
     Request,
+    fits,
 )
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError
+from gdht.node.later import Answer, Later
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
 from gdht.sim.frames import decode, decode_hello
 from gdht.sim.network import Frames, Network
 from gdht.sim.process import Event, Process
-from gdht.wire.codec import PROTOCOL_VERSION, UnknownMessage, encode_p2p
+from gdht.wire.codec import PROTOCOL_VERSION, encode_p2p
 
 REQUEST_IDS = 1 << 32
 HELLO_ID = 0
 """The request id of every HELLO frame."""
 
-Handler = Callable[[Peer, Request], Reply]
+Handler = Callable[[Peer, Request], Answer]
 Done = Callable[[Outcome | Peer], None]
 """Takes what became of a call; of one that only identifies, the peer."""
 
@@ -163,11 +163,11 @@ class Endpoint:
             return
         if isinstance(message, P2pError):
             self._finish(request_id, remote_error(message), "remote_error")
-        elif call.request is None or type(message) not in REPLIES[type(call.request)]:
+        elif call.request is None or not fits(call.request, message):
             wrong = f"{type(message).__name__} does not answer {type(call.request).__name__}"
             self._finish(request_id, RemoteProtocolError("type", wrong), "remote_error")
         else:
-            self._finish(request_id, cast("Reply", message), "ok")  # REPLIES holds nothing else
+            self._finish(request_id, cast("Reply", message), "ok")  # nothing else fits
 
     def _time_out(self, request_id: int) -> None:
         call = self._calls[request_id]
@@ -197,8 +197,20 @@ class Endpoint:
                 self.network.answer(self, source, connection, (request_id, b"", encode_p2p(refusal, request_id)))
                 return
             hello_back = self._hello
-        reply = self._answer(source, frame) if frame else b""
+        answer = self._answer(source, frame) if frame else None
+        if isinstance(answer, Later):
+            self._answer_later(source, connection, request_id, answer)
+            answer = None
+        reply = b"" if answer is None else encode_p2p(answer, request_id)
         self.network.answer(self, source, connection, (request_id, hello_back, reply))
+
+    def _answer_later(self, source: "Endpoint", connection: Connection, request_id: int, later: Later) -> None:
+        """Send a reply once what it says is on the disk."""
+
+        def send(reply: Reply) -> None:
+            self.network.answer(self, source, connection, (request_id, b"", encode_p2p(reply, request_id)))
+
+        later.when_ready(send)
 
     def _greet(self, source: "Endpoint", hello: bytes) -> P2pError | None:
         message = decode_hello(hello)
@@ -210,20 +222,17 @@ class Endpoint:
         self._senders[source.me.address] = message.peer
         return None
 
-    def _answer(self, source: "Endpoint", frame: bytes) -> bytes:
-        request_id, request = decode(frame)
+    def _answer(self, source: "Endpoint", frame: bytes) -> Answer:
+        _, request = decode(frame)
         name = type(request).__name__
         self.network.trace.frame(self.network.scheduler.now, name, self.me.address, frame)
-        return encode_p2p(self._handle(self._senders[source.me.address], request), request_id)
-
-    def _handle(self, sender: Peer, request: P2pMessage | UnknownMessage) -> Reply:
         method = METHODS.get(type(request))
         if method is None:
             return P2pError(ErrorReason.UNSUPPORTED, f"{type(request).__name__} is no request")
         assert self._handler is not None
-        reply = self._handler(sender, request)  # type: ignore[arg-type]  # METHODS holds every kind of request
-        self.stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
-        return reply
+        answer = self._handler(self._senders[source.me.address], request)  # type: ignore[arg-type]  # METHODS has requests
+        self.stats.rpc_received_requests[method, "error" if isinstance(answer, P2pError) else "ok"] += 1
+        return answer
 
 
 def remote_error(message: P2pError) -> RemoteError:

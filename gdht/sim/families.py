@@ -9,7 +9,7 @@ from collections.abc import Callable
 from gdht.core.invariant import check_ideal
 from gdht.core.messages import ErrorReason, P2pError, P2pPing
 from gdht.node.status import State
-from gdht.sim.cluster import LOOK_EVERY_S, Cluster
+from gdht.sim.cluster import LAST_KEY, LOOK_EVERY_S, Cluster
 from gdht.sim.history import History, ideal_bound_s
 from gdht.sim.host import Host
 from gdht.sim.plan import Plan
@@ -105,6 +105,7 @@ class Breaking(History):
     def trouble(self) -> None:
         way = self.rng.choice([self._successors_of_one, self._half, self._first_and_some])
         victims = way()
+        self.clients.apart_since_s = self.cluster.now
         self.kill(*victims)
         for _ in range(round(self.look_s / LOOK_EVERY_S)):
             self.cluster.run_for(LOOK_EVERY_S)
@@ -175,6 +176,7 @@ class Partition(History):
 
     def trouble(self) -> None:
         parts = self._parts()
+        self.clients.apart_since_s = self.cluster.now
         self.cluster.network.partition(*([host.address for host in part] for part in parts))
         self.steps(self.plan.steps // 2)
         self.cluster.run_for(self.rng.uniform(0.0, 30.0))
@@ -210,10 +212,70 @@ class Partition(History):
         return "; ".join(map(str, check_ideal(views, idents, self.plan.length)))
 
 
+class Durable(History):
+    """Disks: any number of nodes crash, all of them too, and come back; clocks are set; disks are slow or take nothing.
+
+    Whatever was acknowledged must be there in the end, when everybody is back.
+    """
+
+    restart_after_s = 0.0
+    gets_at_change = 10
+
+    def weights(self) -> dict[Callable[[], None], float]:
+        return {
+            self.join: 0.5,
+            self.restart: 4.0,
+            self.crash_some: 1.5,
+            self.crash_all: 0.3,
+            self.leave: 0.3,
+            self.pause: 0.5,
+            self.set_clock: 1.0,
+            self.slow_disk: 0.5,
+            self.break_disk: 0.5,
+            self.put: 8.0,
+            self.get: 8.0,
+        }
+
+
+class Expiry(Safe):
+    """Short lives, over older values with longer ones, while nodes come and go as the proof allows it.
+
+    In the end all lives are over, and nothing may be left of them anywhere.
+    """
+
+    gets_at_change = 10
+
+    def weights(self) -> dict[Callable[[], None], float]:
+        return {
+            self.join: 2.0,
+            self.restart: 3.0,
+            self.crash: 6.0,
+            self.leave: 1.0,
+            self.set_clock: 1.0,
+            self.look: 4.0,
+            self.put: 16.0,
+            self.get: 24.0,
+        }
+
+    def look(self) -> None:
+        """Nobody would serve what is past its life."""
+        self.clients.look_into_stores()
+
+    def outlast(self) -> None:
+        super().outlast()
+        self.cluster.run_for(self.plan.long_s + self.clients.margins.late_s)
+        self.clients.read_everything()
+        for host in self.cluster.live():
+            if host.node.store.count:
+                raise self.cluster.failure(f"{host} still holds something: {host.node.store.scan(b'', LAST_KEY, 9)}")
+
+
 FAMILIES: dict[str, type[History]] = {
     "safe": Safe,
     "rough": Rough,
     "laggards": Laggards,
     "breaking": Breaking,
     "partition": Partition,
+    "durable": Durable,
+    "expiry": Expiry,
 }

@@ -2,18 +2,27 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
-from gdht.sim.clients import Clients
+from gdht.errors import StoreError
+from gdht.sim.clients import SHORT_S_MAX, Clients
 from gdht.sim.cluster import Cluster
+from gdht.sim.disk import SimDisk
 from gdht.sim.host import Host
 from gdht.sim.network import NetworkOptions
 from gdht.sim.plan import Plan, Summary
 
-KEYS_PER_STEP = 0.3
-
 REPLICATED_BOUND_INTERVALS = 160
 """How soon after the ring is ideal every record must be at its place: four of the slowest repair rounds."""
+
+SURE_BOUND_INTERVALS = 60
+"""How soon after the ring is ideal every node must answer for what it owns: who came back waits for others to do so."""
+
+LOOKS = 4
+"""How often everything is read while short lives end."""
+
+DISK_TROUBLES = (("full", "No space left on device"), ("disk", "Input/output error"), ("read_only", "Read-only disk"))
 
 
 class History:
@@ -32,6 +41,10 @@ class History:
     slow_s_max = 10.0
     service_s = (0.005, 0.1)
     starved_s, fed_s = 4.0, 0.4
+    slow_disk_s_max = 5.0
+    back_s_max = 10.0
+    gets_at_change, change_s_max = 0, 2.0
+    outlast_s = SHORT_S_MAX + 5.0
     restart_after_s = 9.0
     """A node comes back this long after its crash at the earliest.
 
@@ -43,7 +56,7 @@ class History:
         self.plan = plan
         self.cluster = cluster
         self.rng = Random(f"{plan.seed}/history")
-        self.clients = Clients(cluster, self.rng, round(plan.steps * KEYS_PER_STEP), plan.skew_s)
+        self.clients = Clients(cluster, self.rng, plan)
         self.counts: Counter[str] = Counter()
         self.quiet = False
         self._last_crash_s = 0.0
@@ -58,6 +71,7 @@ class History:
         self.trouble()
         ideal_s, replicated_s = self.calm()
         self.clients.read_everything()
+        self.outlast()
         return self._summary(ideal_s, replicated_s)
 
     def begin(self) -> None:
@@ -88,6 +102,7 @@ class History:
         """A new node."""
         if len(self.cluster.live()) < 2 * self.plan.nodes:
             self.cluster.add()
+            self.ask_around()
 
     def restart(self) -> None:
         """A node that crashed or left comes back."""
@@ -95,6 +110,7 @@ class History:
         absent = [host for host in gone if self.cluster.now - host.gone_at_s > self.restart_after_s]
         if absent and len(self.cluster.live()) < 2 * self.plan.nodes:
             self.cluster.restart(self.rng.choice(absent))
+            self.ask_around()
 
     def crash(self) -> None:
         """Some node, in whatever it is doing: joining and leaving too; or some neighbours at once."""
@@ -110,10 +126,10 @@ class History:
         return [host] if host else []
 
     def _neighbours(self) -> list[Host]:
-        """Up to r nodes that follow each other."""
+        """Fewer than r nodes that follow each other: another may just be taking over the list of the first."""
         order = sorted(self.cluster.live(), key=lambda host: host.peer.ident)
         start = self.rng.randrange(len(order)) if order else 0
-        return (order[start:] + order[:start])[: self.rng.randint(1, self.plan.length)]
+        return (order[start:] + order[:start])[: self.rng.randint(1, self.plan.length - 1)]
 
     def leave(self) -> None:
         """Some member begins to leave."""
@@ -190,6 +206,11 @@ class History:
         if host is not None:
             self.clients.get(host)
 
+    def ask_around(self) -> None:
+        """Clients get things while a node has just come, and soon after."""
+        for _ in range(self.gets_at_change):
+            self.later(self.change_s_max, lambda: None if self.quiet else self.get())
+
     def may_go(self, *hosts: Host) -> bool:
         """Whether the ring must survive it if these nodes fail or leave now."""
         return self.cluster.can_crash(*hosts)
@@ -217,12 +238,58 @@ class History:
         source, target = self.rng.sample(live, 2)
         return source.address, target.address
 
+    # Disks ------------------------------------------------------------------------------------------------------------
+
+    def crash_some(self) -> None:
+        """Any number of nodes at once, of which some are back at once."""
+        live = self.cluster.live()
+        if not live:
+            return
+        victims = self.rng.sample(live, min(len(live), 1 + int(self.rng.expovariate(1.0))))
+        self.kill(*victims)
+        for host in victims:
+            if self.rng.random() < 0.5:
+                self.revive(host)
+
+    def crash_all(self) -> None:
+        """Every node at the same moment; they come back one by one, in any order."""
+        victims = self.cluster.live()
+        self.kill(*victims)
+        for host in victims:
+            self.later(self.back_s_max, partial(self.revive, host))
+
+    def revive(self, host: Host) -> None:
+        """Start a node that is gone, with what is on its disk; its machine may have started again too."""
+        if not host.live:
+            self.cluster.restart(host, reboot=self.rng.random() < 0.5)
+            self.ask_around()
+
+    def slow_disk(self) -> None:
+        """A disk takes long for everything for a while."""
+        disk = self._some_disk()
+        if disk is not None:
+            disk.slow_s = self.rng.uniform(0.0, self.slow_disk_s_max)
+            self.later(self.slow_s_max, disk.mend)
+
+    def break_disk(self) -> None:
+        """A disk takes nothing for a while."""
+        disk = self._some_disk()
+        if disk is not None:
+            disk.trouble = StoreError(*self.rng.choice(DISK_TROUBLES))
+            self.later(self.slow_s_max, disk.mend)
+
+    def _some_disk(self) -> SimDisk | None:
+        host = self.some(self.cluster.live())
+        return host.disk if host else None
+
     # Quiet ------------------------------------------------------------------------------------------------------------
 
     def calm(self) -> tuple[float, float]:
         """End every fault; the virtual seconds until the ring is ideal, and from there until records are in place."""
         cluster = self.cluster
         self.quiet = True
+        if self.plan.disks:
+            self._mend_disks()
         for host in cluster.live():
             cluster.slow_down(host, 0.0)
             cluster.unpause(host)
@@ -233,7 +300,26 @@ class History:
         cluster.wait_until_joined(ideal_bound_s(cluster))
         cluster.wait_until_ideal(ideal_bound_s(cluster))
         ideal_s = cluster.now - start_s
-        return ideal_s, cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
+        cluster.wait_until_sure(SURE_BOUND_INTERVALS * cluster.config.stabilize_interval)
+        replicated_s = cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
+        if self.plan.disks:
+            self.clients.after_restarts()
+        return ideal_s, replicated_s
+
+    def _mend_disks(self) -> None:
+        """Every disk is well, and whoever is gone comes back with what is on it."""
+        for host in self.cluster.hosts:
+            if host.disk is not None:
+                host.disk.mend()
+            self.revive(host)
+
+    def outlast(self) -> None:
+        """Let the lives end that end soon; every now and then, everything must read as it should."""
+        if self.plan.short == 0.0:
+            return
+        for _ in range(LOOKS):
+            self.cluster.run_for(self.outlast_s / LOOKS)
+            self.clients.read_everything()
 
     def _summary(self, ideal_s: float, replicated_s: float) -> Summary:
         cluster, clients, suspicions = self.cluster, self.clients, self.cluster.observer.suspicions

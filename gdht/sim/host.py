@@ -6,17 +6,23 @@ from gdht.core.invariant import Member
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.node.node import Node
+from gdht.sim.disk import SimDisk
 from gdht.sim.process import Process
 from gdht.sim.runtime import SimRuntime
 
 
 class Host:
-    """One address of a cluster and the node that runs there, through crashes and restarts."""
+    """One address of a cluster and the node that runs there, through crashes and restarts.
 
-    def __init__(self, address: Address) -> None:
+    disk: what survives them, None when nothing does.
+    """
+
+    def __init__(self, address: Address, disk: SimDisk | None = None) -> None:
         self.address = str(address)
         self.peer = Peer(hash_ident(self.address.encode()), self.address)
+        self.disk = disk
         self.runs = 0
+        self.boots = 0
         self.process: Process
         self.runtime: SimRuntime
         self.node: Node
@@ -36,6 +42,16 @@ class Host:
     def live(self) -> bool:
         """Whether a process runs here, paused or not."""
         return self.process.alive
+
+    @property
+    def lives_s(self) -> float:
+        """Its node's clock of lives."""
+        return self.node.clock.lives_s()
+
+    @property
+    def memory(self) -> str:
+        """A name for as long as a node here remembers what it did: its run, or all runs on the same disk."""
+        return f"{self.address}/{self.runs}" if self.disk is None else f"{self.address}/disk {self.disk.number}"
 
     def __repr__(self) -> str:
         return str(self.peer)

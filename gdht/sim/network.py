@@ -54,11 +54,13 @@ class Network:
         self.options = options
         self.trace = trace
         self.messages = 0
+        self.longest_s = 0.0
+        """The longest that any message was under way."""
         self._rng = Random(f"{seed}/network")
         self._endpoints: dict[str, Endpoint] = {}
         self._cuts: set[Link] = set()
         self._groups: dict[str, int] = {}
-        self._clogged: dict[Link, list[tuple[Deliver, Any]]] = {}
+        self._clogged: dict[Link, list[tuple[float, Deliver, Any]]] = {}
 
     # Who is there -------------------------------------------------------------------------------------------------
 
@@ -87,8 +89,8 @@ class Network:
 
     def unclog(self, source: str, target: str) -> None:
         """Let through what has waited; each message takes its time from now."""
-        for deliver, message in self._clogged.pop((source, target), ()):
-            self._send((source, target), deliver, message)
+        for sent_s, deliver, message in self._clogged.pop((source, target), ()):
+            self._send((source, target), deliver, message, sent_s)
 
     @property
     def clogged(self) -> list[Link]:
@@ -137,11 +139,15 @@ class Network:
             return False
         return not (self.options.loss and self._rng.random() < self.options.loss)
 
-    def _send(self, link: Link, deliver: Deliver, message: Any) -> None:
+    def _send(self, link: Link, deliver: Deliver, message: Any, sent_s: float | None = None) -> None:
+        """sent_s: when it was sent, None: now."""
+        now = self.scheduler.now
         if self._clogged and link in self._clogged:
-            self._clogged[link].append((deliver, message))
-        else:
-            self.scheduler.after(self.options.delay(self._rng), deliver, message, None)
+            self._clogged[link].append((now, deliver, message))
+            return
+        arrives_s = now + self.options.delay(self._rng)
+        self.longest_s = max(self.longest_s, arrives_s - (now if sent_s is None else sent_s))
+        self.scheduler.at(arrives_s, deliver, message, None)
 
     def _arrive(self, message: "tuple[Endpoint, Connection, Frames]") -> None:
         source, connection, frames = message

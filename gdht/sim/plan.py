@@ -19,7 +19,9 @@ class Plan:
     exponential delays, else sigma of a lognormal with that median. loss, reset: shares of messages and requests, before
     quiet. step_s: mean seconds between two steps. repair_s: no two crashes within so many seconds; a write must survive
     one crash between two repairs. 0: at any time, several neighbours at once, as far as the family allows it.
-    skew_s: how far a wall clock may be off, either way.
+    skew_s: how far a wall clock may be off, either way. keys: how many different ones clients use; 0: as many as fit
+    the steps. long_s: how long what they put lives; short: the share of it that lives for some seconds only. disks: 1
+    when records are kept on disks that survive crashes, 0 in memory. sync_s: mean seconds until a disk has something.
     """
 
     family: str = "safe"
@@ -35,6 +37,11 @@ class Plan:
     step_s: float = 0.5
     repair_s: float = 10.0
     skew_s: float = 0.0
+    keys: int = 0
+    long_s: int = 3600
+    short: float = 0.0
+    disks: int = 0
+    sync_s: float = 0.005
 
     @property
     def command(self) -> str:
@@ -102,7 +109,7 @@ SAFE_SIZES: dict[str, tuple[Any, ...]] = {
 }
 
 CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "safe": SAFE_SIZES,
+    "safe": SAFE_SIZES | {"short": (0.0, 0.3)},
     "rough": SAFE_SIZES
     | {
         "nodes": (3, 5, 8, 16),
@@ -115,6 +122,31 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
     "laggards": {"nodes": (8, 16), "delay_s": (0.005, 0.05), "steps": (40, 80), "step_s": (1.0, 3.0)},
     "breaking": {"nodes": (6, 10, 16, 24), "length": (2, 3, 4), "delay_s": (0.005, 0.05), "steps": (30,)},
     "partition": {"nodes": (4, 8, 12, 20), "length": (2, 3, 4, 8), "delay_s": (0.005, 0.05), "steps": (40, 80)},
+    "durable": {
+        "nodes": (1, 2, 3, 5, 8),
+        "length": (2, 3, 4),
+        "delay_s": (0.005, 0.02, 0.05),
+        "step_s": (0.05, 0.2, 0.5),
+        "steps": (100, 300),
+        "skew_s": (0.0, 0.0, 2.0, 30.0),
+        "repair_s": (0.0,),
+        "keys": (3, 10),
+        "disks": (1,),
+        "sync_s": (0.001, 0.01, 0.2),
+    },
+    "expiry": {
+        "nodes": (1, 3, 5, 8),
+        "length": (2, 3, 4),
+        "delay_s": (0.005, 0.02, 0.05),
+        "step_s": (0.1, 0.3),
+        "steps": (200, 400),
+        "skew_s": (0.0, 0.0, 2.0, 30.0),
+        "repair_s": (10.0, 20.0),
+        "keys": (2, 5),
+        "long_s": (60, 120),
+        "short": (0.5, 0.8),
+        "disks": (0, 1),
+    },
 }
 """What the seed draws from, by family; everything else is as in `Plan`."""
 

@@ -18,10 +18,14 @@ class SimRuntime:
     """Implements `gdht.node.runtime.Runtime` for one run of one node.
 
     skew_s: how far its wall clock is ahead of the true time, in seconds; it may be set at any time.
+    boot: the name of its machine's present run.
     """
 
-    def __init__(self, process: Process, endpoint: Endpoint, rng: Random, skew_s: float = 0.0) -> None:
+    def __init__(
+        self, process: Process, endpoint: Endpoint, rng: Random, skew_s: float = 0.0, boot: str = "simulation"
+    ) -> None:
         self.rng = rng
+        self.boot = boot
         self._process = process
         self._scheduler = process.scheduler
         self._endpoint = endpoint

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from gdht.errors import GdhtError
 from gdht.sim.cluster import Cluster
+from gdht.sim.delays import exponential
 from gdht.sim.families import FAMILIES
 from gdht.sim.history import ideal_bound_s
 from gdht.sim.plan import Plan, Summary, draw, option_names, option_type
@@ -20,7 +21,13 @@ def run_history(plan: Plan) -> Summary:
     """Run a history to its end. Raises: SimulationFailed, naming what is wrong and the command that repeats it."""
     family = FAMILIES[plan.family]
     with Cluster(
-        plan.seed, plan.config, plan.network, skew_s=plan.skew_s, safe=family.demands_safety, replay=plan.command
+        plan.seed,
+        plan.config,
+        plan.network,
+        skew_s=plan.skew_s,
+        safe=family.demands_safety,
+        replay=plan.command,
+        sync=exponential(plan.sync_s) if plan.disks else None,
     ) as cluster:
         return family(plan, cluster).run()
 

@@ -24,7 +24,8 @@ from gdht.wire.framing import (
     P2pSplitter,
     Splitter,
 )
-from gdht.wire.packed import PACKED, Decode, Encode, Packed
+from gdht.wire.packed import PACKED
+from gdht.wire.parts import Decode, Encode, Packed
 from gdht.wire.schema import BODIES
 
 __all__ = [
@@ -78,14 +79,16 @@ def _reason(error: ConstructError) -> str:
 ANY = FRAME_BYTES_MAX - P2P_HEADER.size
 """The bound of bodies that have none of their own."""
 
+MANY = m.RECORDS_PER_MESSAGE_MAX
+
 _SIZES: dict[type, tuple[int, int]] = {
     m.DhtPut: (36, 36 + m.VALUE_BYTES_MAX),
     m.DhtGet: (32, 32),
     m.DhtSuccess: (32, 32 + m.VALUE_BYTES_MAX),
     m.DhtFailure: (32, 32),
-    m.P2pPut: (78, 78 + m.VALUE_BYTES_MAX),
+    m.P2pPut: (82, 82 + m.VALUE_BYTES_MAX),
     m.P2pGet: (33, 33),
-    m.P2pSuccess: (77, 77 + m.VALUE_BYTES_MAX),
+    m.P2pSuccess: (81, 81 + m.VALUE_BYTES_MAX),
     m.P2pFailure: (33, 33 + 256),
     m.P2pGetSuccessor: (33, 33),
     m.P2pReplySuccessor: (34, 34 + 255 * 288),
@@ -97,12 +100,16 @@ _SIZES: dict[type, tuple[int, int]] = {
     m.P2pReplyNeighbours: (2, 2 + 2 * 255 * 288),
     m.P2pNotify: (0, 0),
     m.P2pLeave: (0, 0),
-    m.P2pOffer: (2, 2 + m.RECORDS_PER_MESSAGE_MAX * 72),
-    m.P2pReplyOffer: (2, 2 + m.RECORDS_PER_MESSAGE_MAX),
+    m.P2pOffer: (2, 2 + MANY * 73),
+    m.P2pReplyOffer: (2, 2 + MANY),
     m.P2pTransfer: (2, ANY),
-    m.P2pReplyTransfer: (2, 2 + m.RECORDS_PER_MESSAGE_MAX),
-    m.P2pGetArc: (64, 96),
-    m.P2pReplyArc: (4, ANY),
+    m.P2pReplyTransfer: (2, 2 + MANY),
+    m.P2pFetch: (2, 2 + MANY * 32),
+    m.P2pReplyFetch: (4, ANY),
+    m.P2pCompare: (3, 3 + MANY * 84),
+    m.P2pReplyCompare: (5, 5 + MANY * (1 + 4)),
+    m.P2pReconcile: (67, 67 + MANY * 73),
+    m.P2pReplyReconcile: (37, 37 + MANY * (1 + 73)),
     m.P2pGetStatus: (0, 0),
     m.P2pReplyStatus: (53, 53 + 3 * 255 + 2 * 255 * 288),
     m.P2pStat: (32, 32),

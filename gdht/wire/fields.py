@@ -8,7 +8,6 @@ import math
 import re
 from functools import lru_cache
 
-from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, ErrorReason, FailureReason
 
 TEXT_BYTES_MAX = 255
@@ -81,17 +80,10 @@ def build_optional_address(address: str) -> bytes:
     return build_address(address) if address else b""
 
 
-def check_cursor(cursor: bytes) -> bytes:
-    """A key, or nothing."""
-    if len(cursor) not in (0, IDENT_BYTES):
-        raise ValueError(f"a cursor of {len(cursor)} bytes")
-    return cursor
-
-
 def check_count(count: int) -> int:
-    """How many records, entries or flags follow; known before any of them is looked at."""
+    """How many records, entries, arcs or flags follow; known before any of them is looked at."""
     if count > RECORDS_PER_MESSAGE_MAX:
-        raise ValueError(f"{count} records in one message; {RECORDS_PER_MESSAGE_MAX} are allowed")
+        raise ValueError(f"{count} items in one message; {RECORDS_PER_MESSAGE_MAX} are allowed")
     return count
 
 

@@ -29,6 +29,7 @@ from construct import (
 )
 
 from gdht.core import messages as m
+from gdht.core.digests import TOTAL_BYTES
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.peer import Peer
 from gdht.core.records import Version
@@ -98,17 +99,22 @@ Estimate = Converted(Float64b, fields.check_estimate, fields.check_estimate)
 Stamped = _tuple(Version, stamp=Int64ub, coordinator=Ident)
 PeerEntry = _tuple(Peer, ident=Ident, address=Address)
 Peers = Converted(PrefixedArray(Int8ub, PeerEntry), tuple, _same)
-Offered = Converted(Sequence(Key, Stamped), tuple, _same)
+EntryField = _tuple(m.Entry, key=Key, version=Stamped, replication=Int8ub)
+Entries = Converted(PrefixedArray(Count, EntryField), tuple, _same)
 Copy = _tuple(
     m.RecordCopy,
     key=Key,
     ttl_ms=Int32ub,
+    tombstone_ms=Int32ub,
     replication=Int8ub,
     version=Stamped,
     value=_bounded(Prefixed(Int16ub, GreedyBytes), range(m.VALUE_BYTES_MAX + 1)),
 )
 Copies = Converted(PrefixedArray(Count, Copy), tuple, _same)
-Cursor = Converted(GreedyBytes, fields.check_cursor, fields.check_cursor)
+Arc = _tuple(m.ArcDigest, start=Ident, end=Ident, records=Int32ub, total=Bytes(TOTAL_BYTES))
+Arcs = Converted(PrefixedArray(Count, Arc), tuple, _same)
+Keys = Converted(PrefixedArray(Count, Key), tuple, _same)
+Numbers = Converted(PrefixedArray(Count, Int32ub), tuple, _same)
 
 
 def _body(message: type, **members: Construct) -> Construct:
@@ -122,10 +128,25 @@ BODIES: dict[type, Construct] = {
     m.DhtSuccess: _body(m.DhtSuccess, key=Key, value=GreedyBytes),
     m.DhtFailure: _body(m.DhtFailure, key=Key),
     m.P2pPut: _body(
-        m.P2pPut, key=Key, ttl_ms=Int32ub, replication=Int8ub, as_owner=Flag, version=Stamped, value=GreedyBytes
+        m.P2pPut,
+        key=Key,
+        ttl_ms=Int32ub,
+        tombstone_ms=Int32ub,
+        replication=Int8ub,
+        as_owner=Flag,
+        version=Stamped,
+        value=GreedyBytes,
     ),
     m.P2pGet: _body(m.P2pGet, key=Key, as_owner=Flag),
-    m.P2pSuccess: _body(m.P2pSuccess, key=Key, ttl_ms=Int32ub, replication=Int8ub, version=Stamped, value=GreedyBytes),
+    m.P2pSuccess: _body(
+        m.P2pSuccess,
+        key=Key,
+        ttl_ms=Int32ub,
+        tombstone_ms=Int32ub,
+        replication=Int8ub,
+        version=Stamped,
+        value=GreedyBytes,
+    ),
     m.P2pFailure: _body(
         m.P2pFailure, key=Key, reason=Converted(Int8ub, fields.parse_failure_reason, int), detail=Detail
     ),
@@ -141,12 +162,16 @@ BODIES: dict[type, Construct] = {
     m.P2pReplyNeighbours: _body(m.P2pReplyNeighbours, predecessors=Peers, successors=Peers),
     m.P2pNotify: _body(m.P2pNotify),
     m.P2pLeave: _body(m.P2pLeave),
-    m.P2pOffer: _body(m.P2pOffer, entries=Converted(PrefixedArray(Count, Offered), tuple, _same)),
+    m.P2pOffer: _body(m.P2pOffer, entries=Entries),
     m.P2pReplyOffer: _body(m.P2pReplyOffer, wanted=Flags),
     m.P2pTransfer: _body(m.P2pTransfer, records=Copies),
     m.P2pReplyTransfer: _body(m.P2pReplyTransfer, held=Flags),
-    m.P2pGetArc: _body(m.P2pGetArc, start=Ident, end=Ident, cursor=Cursor),
-    m.P2pReplyArc: _body(m.P2pReplyArc, more=Flag, complete=Flag, records=Copies),
+    m.P2pFetch: _body(m.P2pFetch, keys=Keys),
+    m.P2pReplyFetch: _body(m.P2pReplyFetch, asked=Count, records=Copies),
+    m.P2pCompare: _body(m.P2pCompare, replication=Int8ub, arcs=Arcs),
+    m.P2pReplyCompare: _body(m.P2pReplyCompare, complete=Flag, same=Flags, counts=Numbers),
+    m.P2pReconcile: _body(m.P2pReconcile, replication=Int8ub, start=Ident, end=Ident, entries=Entries),
+    m.P2pReplyReconcile: _body(m.P2pReplyReconcile, complete=Flag, up_to=Ident, wanted=Flags, entries=Entries),
     m.P2pGetStatus: _body(m.P2pGetStatus),
     m.P2pReplyStatus: _body(
         m.P2pReplyStatus,

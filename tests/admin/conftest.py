@@ -18,17 +18,19 @@ from gdht.core.ident import IDENTS, distance, finger_start, key_ident
 from gdht.core.invariant import Violation
 from gdht.core.messages import P2pReplyStat, P2pReplyStatus
 from gdht.core.peer import Peer
+from gdht.core.placement import Role
 from gdht.core.records import NO_VERSION, Version
+from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
+from gdht.node.keys import HeldKey, Holder, KeyPage, KeyReport
 from gdht.node.stats import Stats
 from gdht.node.status import (
     Check,
     FingerStatus,
-    Holder,
     KeyCounts,
-    KeyReport,
     NodeStatus,
     RingCheck,
+    Share,
     State,
     Trace,
     TraceHop,
@@ -50,7 +52,7 @@ class FakeRing:
         peers = [Peer(rng.randrange(IDENTS), f"127.0.0.1:{6000 + i}") for i in range(nodes)]
         self.peers = sorted(peers)
         self.me = peers[0]
-        self.keys = {peer.ident: 40 + rng.randrange(2000) for peer in peers}
+        self.owned = {peer.ident: 40 + rng.randrange(2000) for peer in peers}
         self.silent: set[int] = set()
         self.complete = True
         self.error: Exception | None = None  # raised by the questions to the ring
@@ -63,6 +65,10 @@ class FakeRing:
         self.checks = 0
         self.violations: tuple[Violation, ...] = ()
         self.journal: list[Event] = []
+        self.failed: list[FailedRequest] = []
+        self.held: list[HeldKey] = []
+        self.done: list[object] = []  # what the node was told to do
+        self.shares = tuple(Share(peer, 100 * n, 70_000 * n) for n, peer in enumerate(self.peers[1:3], 1))
 
     def clockwise(self, first: Peer) -> list[Peer]:
         """All peers, clockwise from one of them."""
@@ -87,7 +93,7 @@ class FakeRing:
             start = finger_start(self.me.ident, index)
             if (peer := self.owner(start)) != self.me:
                 fingers.setdefault(peer, FingerStatus(index, start, peer))
-        owned = self.keys[self.me.ident]
+        owned = self.owned[self.me.ident]
         made = NodeStatus(
             me=self.me,
             api_address="127.0.0.1:7001",
@@ -115,7 +121,7 @@ class FakeRing:
         return replace(made, **self.changes)
 
     def _reply(self, peer: Peer) -> P2pReplyStatus:
-        around, owned = self.clockwise(peer)[1:], self.keys[peer.ident]
+        around, owned = self.clockwise(peer)[1:], self.owned[peer.ident]
         port = int(peer.address.rpartition(":")[2])
         return P2pReplyStatus(
             state="active",
@@ -173,7 +179,34 @@ class FakeRing:
         return KeyReport(
             key,
             tuple(Holder(peer, "replica" if i else "owner", *told[i]) for i, peer in enumerate(holders)),
+            asked=len(self.peers),
+            failures=tuple(request for request in self.failed if request.key == key),
         )
+
+    def keys(self, role: Role | None, after: bytes, limit: int) -> KeyPage:
+        """Those that tests say are here."""
+        fitting = [held for held in self.held if held.key > after and role in (None, held.role)]
+        return KeyPage(tuple(fitting[:limit]), fitting[limit - 1].key if len(fitting) > limit else None)
+
+    def failures(self) -> tuple[FailedRequest, ...]:
+        """Those that tests say there were."""
+        return tuple(self.failed)
+
+    def drain(self) -> None:
+        """Remember that it was told so."""
+        self.done.append("drain")
+        self.changes["state"] = State.DRAINING
+
+    def leave(self, timeout_s: float) -> None:
+        """Remember that it was told so."""
+        self.done.append(("leave", timeout_s))
+        self.changes["state"] = State.LEAVING
+
+    def plan_leave(self) -> tuple[Share, ...]:
+        """Two that get something."""
+        if self.error:
+            raise self.error
+        return self.shares
 
     def trace(self, ident: int) -> Trace:
         """A dead finger, a live finger, then the owner's predecessor."""
@@ -203,7 +236,7 @@ def ring() -> FakeRing:
 @pytest.fixture
 def app(ring: FakeRing) -> Flask:
     """The pages of that ring, without a token."""
-    return create_app(ring.status, ring)
+    return create_app(ring.status, ring, ring)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ CLOSED = ["/", "/admin/", "/admin/ring", "/admin/keys", "/admin/trace", "/admin/
 
 @pytest.fixture
 def locked(ring) -> FlaskClient:
-    return create_app(ring.status, ring, TOKEN).test_client()
+    return create_app(ring.status, ring, ring, TOKEN).test_client()
 
 
 def _bearer(token: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_everything_else_wants_the_token(locked: FlaskClient, path):
 
 
 def test_the_token_opens_as_bearer_and_as_a_password(ring):
-    client = create_app(ring.status, ring, "sesame").test_client()
+    client = create_app(ring.status, ring, ring, "sesame").test_client()
     for headers in (_bearer("sesame"), _basic("sesame")):
         assert client.get("/admin/api/node", headers=headers).status_code == 200
         assert client.get("/admin/", headers=headers).status_code == 200
@@ -55,7 +55,7 @@ def test_a_password_of_any_script_opens(locked: FlaskClient):
      {"Authorization": "Digest username=x"}, {"Authorization": "Bearer"}, {"Authorization": ""}],
 )  # fmt: skip
 def test_a_wrong_token_does_not(ring, headers):
-    client = create_app(ring.status, ring, "sesame").test_client()
+    client = create_app(ring.status, ring, ring, "sesame").test_client()
     assert client.get("/admin/api/node", headers=headers).status_code == 401
 
 
@@ -68,7 +68,7 @@ def test_a_page_lets_the_browser_ask_and_the_api_does_not(locked: FlaskClient):
 
 
 def test_a_token_in_the_address_is_no_key(ring):
-    client = create_app(ring.status, ring, "sesame").test_client()
+    client = create_app(ring.status, ring, ring, "sesame").test_client()
     assert client.get("/admin/?token=sesame").status_code == 401
 
 

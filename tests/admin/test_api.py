@@ -44,7 +44,7 @@ def test_ring_has_exactly_the_documented_fields(ring, client: FlaskClient):
 
 def test_a_lone_node_has_neither_predecessor_nor_successors(make_ring):
     ring = make_ring(1)
-    answer = create_app(ring.status, ring).test_client().get("/admin/api/ring").json
+    answer = create_app(ring.status, ring, ring).test_client().get("/admin/api/ring").json
     assert (answer["predecessor"], answer["successors"], answer["fingers"]) == (None, [], [])
     assert answer["owned_ratio"] == 1
 
@@ -56,7 +56,7 @@ def test_walk_is_clockwise_from_this_node(ring, client: FlaskClient):
     assert [node["node"]["id"] for node in answer["nodes"]] == [ident_hex(peer.ident) for peer in around]
     assert list(answer["nodes"][1]) == ["node", "predecessor", "successors", "keys", "owned_ratio", "estimated_nodes"]
     assert answer["nodes"][1]["predecessor"] == _fields(ring.me)
-    assert answer["nodes"][1]["keys"]["owned"] == ring.keys[around[1].ident]
+    assert answer["nodes"][1]["keys"]["owned"] == ring.owned[around[1].ident]
 
 
 def test_a_silent_node_stays_in_the_walk_with_its_error(ring, client: FlaskClient):

@@ -1,21 +1,28 @@
 """The pages in a real browser: what a person sees and does. Screenshots are left in artifacts/."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from selenium.webdriver.common.keys import Keys
 
 from gdht.admin import create_app
 from gdht.core.ident import ident_hex
 from gdht.core.invariant import Violation
+from gdht.core.placement import Role
+from gdht.core.records import Version
+from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
+from gdht.node.keys import HeldKey
+from gdht.node.status import Handover
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PICTURES = Path(__file__).parents[2] / "artifacts" / "admin"
 PATHS = [
     *("/admin/ring", "/admin/ring/check", "/admin/events", "/admin/"),
-    *("/admin/keys?key=hello", "/admin/trace?key=hello"),
+    *("/admin/keys?key=hello", "/admin/trace?key=hello", "/admin/keys", "/admin/requests", "/admin/leave"),
 ]
 LIVE = "return document.querySelector('.live-text').textContent.includes('·')"
 
@@ -26,7 +33,7 @@ def show(browser, serve):
     origins = []
 
     def open_page(ring, path="/admin/ring", **how):
-        origins.append(serve(create_app(ring.status, ring)))
+        origins.append(serve(create_app(ring.status, ring, ring)))
         browser.open(origins[-1] + path, **how)
         if how.get("scripts", True) and path in ("/admin/", "/admin/ring"):
             browser.wait(lambda: path == "/admin/" or browser.run(LIVE), "the page is live")
@@ -109,7 +116,7 @@ def test_a_click_shows_the_details_of_a_node(ring, show):
     page.one(f"#node-{_key(peer)} .dot").click()
     assert page.text("#details h2") == peer.address
     assert page.text("#details [data-detail=ident]") == _key(peer)
-    assert page.text("#details [data-detail=owned]") == f"{ring.keys[peer.ident]:,}"
+    assert page.text("#details [data-detail=owned]") == f"{ring.owned[peer.ident]:,}"
     assert page.one("#node-" + _key(peer)).get_attribute("aria-current") == "true"
     assert page.one("#visit").get_attribute("href").endswith("/admin/ring")
     page.save(PICTURES / "ring-8-selected.png")
@@ -151,7 +158,7 @@ def test_every_node_is_named_for_those_who_listen(ring, show):
     second = page.all("#nodes .node")[1].get_attribute("aria-label")
     peer = ring.clockwise(ring.me)[1]
     assert second.startswith(f"{peer.address}, successor 1")
-    assert second.endswith(f"{ring.keys[peer.ident]:,} keys")
+    assert second.endswith(f"{ring.owned[peer.ident]:,} keys")
 
 
 def test_a_refresh_changes_numbers_in_place_and_keeps_the_selection(ring, show):
@@ -159,7 +166,7 @@ def test_a_refresh_changes_numbers_in_place_and_keeps_the_selection(ring, show):
     peer = ring.clockwise(ring.me)[2]
     page.one(f"#node-{_key(peer)} .dot").click()
     page.run("window.before = [...document.querySelectorAll('#nodes .node, #rows tr')]")
-    ring.keys[peer.ident] = 54321
+    ring.owned[peer.ident] = 54321
     page.wait(lambda: page.text(f"#row-{_key(peer)} [data-cell=owned]") == "54,321", "the row is fresh")
     assert page.text(f"#node-{_key(peer)} .note") == "54,321 keys"
     assert page.text("#details [data-detail=owned]") == "54,321"
@@ -172,7 +179,7 @@ def test_a_refresh_changes_numbers_in_place_and_keeps_the_selection(ring, show):
 def test_nodes_come_and_go_without_a_reload(make_ring, show):
     ring, later = make_ring(3), make_ring(5)
     page = show(ring)
-    ring.peers, ring.keys = later.peers, later.keys
+    ring.peers, ring.owned = later.peers, later.owned
     page.wait(lambda: len(page.all("#nodes .node")) == 5, "two more")
     shown = [element.get_attribute("data-key") for element in page.all("#rows tr")]
     assert shown == [_key(peer) for peer in ring.clockwise(ring.me)]
@@ -236,7 +243,7 @@ def test_without_scripts_the_table_and_the_drawing_are_there(make_ring, show):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_sideways_scrolling(ring, show, path, scheme):
-    ring.violations, ring.journal = _violations(ring), _events(ring)
+    ring.violations, ring.journal, ring.failed, ring.held = _violations(ring), _events(ring), _failed(), _held(ring)
     page = show(ring, path, width=360, scheme=scheme)
     assert page.run("return document.documentElement.scrollWidth") <= 360
     page.save(PICTURES / f"{path.strip('/').split('?')[0].replace('/', '-')}-360-{scheme}.png")
@@ -278,12 +285,93 @@ def test_a_key_is_asked_for_in_the_form(ring, show):
     page = show(ring, "/admin/keys")
     page.one("#key").send_keys("hello", Keys.ENTER)
     page.wait(lambda: page.all("table"), "the report")
-    assert "1 copy found on 3 nodes asked" in page.text("main")
+    assert "1 of 3 nodes that should hold version" in page.text("main")
     page.save(PICTURES / "keys-light.png")
-    page.one("main p a").click()
+    page.one("main p a[href^='/admin/trace']").click()
     page.wait(lambda: "Lookup" in page.text("main"), "the trace")
     assert "dead: timed out" in page.text("main")
     page.save(PICTURES / "trace-light.png")
+
+
+# Keys of this node, requests, leaving ---------------------------------------------------------------------------------
+
+
+def _held(ring):
+    """Forty keys of this node, some of each role."""
+    roles = list(Role)
+    version = Version(1_700_000_000_000 << 16, ring.me.ident)
+    keys = sorted(hashlib.sha256(bytes([n])).digest() for n in range(120))
+    return [HeldKey(key, roles[n % 3], version, 60.0 * n, 17 * n, 3, n % 31 == 5) for n, key in enumerate(keys)]
+
+
+def _failed():
+    """A put without a quorum, a get that timed out, and one that found nothing."""
+    key = hashlib.sha256(b"hello").digest()
+    why = "127.0.0.1:6003: did not answer within 2 s; 127.0.0.1:6004: store_full the store is at its limit"
+    return [
+        FailedRequest(1, 1_700_000_000.0, "put", key, "quorum", why, 1, 3, 2.03),
+        FailedRequest(
+            2, 1_700_000_001.0, "get", key, "timeout", "the owner was not found: nobody left to ask", 0, 0, 8.5
+        ),
+        FailedRequest(3, 1_700_000_002.0, "get", bytes(32), "not_found", "", 0, 0, 0.0042),
+    ]
+
+
+def test_keys_of_this_node_are_paged_through_and_lead_to_their_holders(ring, show):
+    ring.held = _held(ring)
+    page = show(ring, "/admin/keys", scripts=False)
+    assert len(page.all("tbody tr")) == 50
+    page.driver.find_element("link text", "misplaced").click()
+    assert len(page.all("tbody tr.warn")) == len(page.all("tbody tr")) == 40
+    page.save(PICTURES / "own-keys-light.png")
+    page.driver.find_element("link text", "all").click()
+    page.driver.find_element("link text", "Further keys").click()
+    assert len(page.all("tbody tr")) == 50
+    page.all("tbody a")[0].click()
+    assert page.one("[data-state]").get_attribute("data-state") == "impaired"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_failed_requests_lead_to_the_key(ring, show, scheme):
+    ring.failed = _failed()
+    page = show(ring, "/admin/requests", scheme=scheme)
+    assert [row.text.split()[0] for row in page.all("tbody tr")] == ["3", "2", "1"]
+    page.save(PICTURES / f"requests-{scheme}.png")
+    page.all("tbody a")[1].click()
+    page.wait(lambda: page.all("[data-state]"), "the verdict")
+    assert "nobody left to ask" in page.text("main")
+    page.save(PICTURES / f"where-{scheme}.png")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_node_is_drained_and_told_to_leave_with_the_forms(ring, show, scripts):
+    page = show(ring, "/admin/", scripts=scripts)
+    page.driver.find_element("link text", "Drain or leave").click()
+    page.wait(lambda: page.all("button[value=drain]"), "the forms")
+    page.save(PICTURES / "leave-light.png")
+    page.one("button[value=drain]").click()
+    page.wait(lambda: not page.all("button[value=drain]"), "drained")
+    assert "takes no new clients" in page.text("main")
+    ring.changes["handover"] = Handover("leave", 2000, 700, 1_400_000, 490_000, 4.0)
+    page.one("#timeout").clear()
+    page.one("#timeout").send_keys("90", Keys.ENTER)
+    page.wait(lambda: "This node is leaving" in page.driver.page_source, "on its way")
+    assert ring.done == ["drain", ("leave", 90.0)]
+    page.save(PICTURES / "leaving-light.png")
+
+
+def test_a_form_on_another_page_cannot_make_a_node_leave(ring, show, serve):
+    target = serve(create_app(ring.status, ring, ring))
+    other = Flask("elsewhere")
+    form = f'<form method="post" action="{target}/admin/leave"><input name="action" value="leave"><button>go</button>'
+    other.add_url_rule("/admin/", "page", lambda: form)
+    page = show(ring, "/admin/")
+    page.driver.get(serve(other) + "/admin/")
+    page.one("button").click()
+    page.wait(lambda: page.all("h1") and "403" in page.text("h1"), "refused")
+    assert ring.done == []
+    page.complaints()  # the browser's own note of the refusal
+    page.requests()
 
 
 # Check and events -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from gdht.core.messages import METHODS
-from gdht.node.status import State
+from gdht.node.status import Handover, KeyCounts, State
 
 CORE = """
 gdht_build_info gdht_node_info gdht_node_state gdht_api_connections gdht_api_requests_total
@@ -104,12 +104,53 @@ def test_values_come_from_the_snapshot(ring, series):
     assert values["gdht_ring_estimated_nodes"] == 8
     assert values["gdht_ring_owned_ratio"] == ring.status().owned_ratio
     assert values["gdht_store_capacity_bytes"] == 1 << 30
-    owned = ring.keys[ring.me.ident]
+    owned = ring.owned[ring.me.ident]
     assert [values[f'gdht_store_keys{{role="{role}"}}'] for role in ("owned", "replica", "misplaced")] == [
         owned, 2 * owned, 0,
     ]  # fmt: skip
     ring.stats.api_requests["get", "success"] += 1
     assert series()['gdht_api_requests_total{operation="get",result="success"}'] == 6
+
+
+def test_what_threatens_records_is_told(ring, series):
+    quiet = {
+        "gdht_store_writable": 1,
+        "gdht_store_tombstones": 0,
+        "gdht_keys_under_replicated": 0,
+        "gdht_keys_under_replicated_oldest_seconds": 0,
+        'gdht_store_commits_total{result="error"}': 0,
+        "gdht_store_commit_duration_seconds_count": 0,
+        'gdht_handoff_bytes_total{direction="sent",reason="leave"}': 0,
+        'gdht_handoff_in_progress{reason="leave"}': 0,
+        'gdht_handoff_remaining_keys{reason="join"}': 0,
+        'gdht_store_rejected_writes_total{reason="read_only"}': 0,
+    }
+    assert quiet.items() <= series().items()
+    ring.changes |= {"store_error": "disk full", "keys": KeyCounts(tombstones=4)}
+    ring.stats.keys_under_replicated, ring.stats.keys_under_replicated_oldest_s = 3, 75.5
+    ring.stats.store_commits["error"] += 1
+    ring.stats.store_commit_duration.observe(0.02)
+    ring.stats.handoff_bytes["sent", "leave"] += 700
+    ring.changes["handover"] = Handover("leave", 1000, 250, 0, 0, 1.0)
+    assert {
+        "gdht_store_writable": 0,
+        "gdht_store_tombstones": 4,
+        "gdht_keys_under_replicated": 3,
+        "gdht_keys_under_replicated_oldest_seconds": 75.5,
+        'gdht_store_commits_total{result="error"}': 1,
+        "gdht_store_commit_duration_seconds_count": 1,
+        'gdht_handoff_bytes_total{direction="sent",reason="leave"}': 700,
+        'gdht_handoff_in_progress{reason="leave"}': 1,
+        'gdht_handoff_in_progress{reason="join"}': 0,
+        'gdht_handoff_remaining_keys{reason="leave"}': 750,
+    }.items() <= series().items()
+
+
+def test_a_hand_over_that_has_ended_is_not_in_progress(ring, series):
+    ring.changes["handover"] = Handover("leave", 1000, 990, 0, 0, 1.0, ended=True, without_taker=10)
+    values = series()
+    assert values['gdht_handoff_in_progress{reason="leave"}'] == 0
+    assert values['gdht_handoff_remaining_keys{reason="leave"}'] == 0
 
 
 def test_exactly_one_state_is_1(ring, series):

@@ -9,16 +9,18 @@ from flask.testing import FlaskClient
 
 from gdht.admin import create_app
 from gdht.admin.ring_view import make_view
+from gdht.client import hash_key
 from gdht.core.ident import ident_hex
 from gdht.core.invariant import Violation
 from gdht.core.peer import Peer
 from gdht.errors import PeerUnreachable
+from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
-from gdht.node.status import State, Walk
+from gdht.node.status import Share, State, Walk
 
 PAGES = [
     *("/admin/", "/admin/ring", "/admin/ring/check", "/admin/events", "/admin/keys", "/admin/trace"),
-    *("/admin/keys?key=hello", "/admin/trace?key=hello"),
+    *("/admin/keys?key=hello", "/admin/trace?key=hello", "/admin/requests", "/admin/leave"),
 ]
 HOSTILE = "\"><script>alert(1)</script>'&{{7*7}}:80"
 
@@ -43,7 +45,7 @@ def test_pages_have_no_inline_code_and_nothing_from_elsewhere(client: FlaskClien
 @pytest.mark.parametrize("nodes", [1, 2, 8, 200])
 def test_the_ring_page_has_a_row_and_a_dot_for_every_node(make_ring, nodes):
     ring = make_ring(nodes)
-    html = create_app(ring.status, ring).test_client().get("/admin/ring").text
+    html = create_app(ring.status, ring, ring).test_client().get("/admin/ring").text
     around = [ident_hex(peer.ident) for peer in ring.clockwise(ring.me)]
     assert _rows(html) == around
     assert re.findall(r'id="node-([0-9a-f]{64})"', html) == around
@@ -85,7 +87,7 @@ def test_a_silent_node_is_marked(ring, client: FlaskClient):
 def test_what_peers_say_is_never_markup(ring, client: FlaskClient, path):
     hostile = Peer((ring.clockwise(ring.me)[1].ident + 1), HOSTILE)
     ring.peers = sorted([*ring.peers, hostile])
-    ring.keys[hostile.ident] = 1
+    ring.owned[hostile.ident] = 1
     reply = ring._reply
     ring._reply = lambda peer: (
         reply(ring.me)._replace(state=HOSTILE, api_address=HOSTILE, admin_address=HOSTILE)
@@ -97,6 +99,8 @@ def test_what_peers_say_is_never_markup(ring, client: FlaskClient, path):
     ring.changes |= {"ring_name": HOSTILE, "predecessors": (hostile,), "lost": (hostile,), "second_ring": (hostile,)}
     ring.violations = (Violation("all_answer", (hostile.ident,), HOSTILE),)
     ring.journal = [Event(1, 1_700_000_000.0, "successor", (hostile,), (), HOSTILE)]
+    ring.failed = [FailedRequest(1, 1_700_000_000.0, "put", hash_key("hello"), "quorum", HOSTILE, 0, 3, 0.1)]
+    ring.shares = (Share(hostile, 1, 1),)
     answer = client.get(path)
     assert answer.status_code == 200
     if answer.mimetype == "text/html":
@@ -117,7 +121,8 @@ def test_a_key_is_found_by_text_and_by_hex(client: FlaskClient):
     html = client.get("/admin/keys?key=hello").text
     digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     assert digest in html
-    assert "1 copy found on 3 nodes asked" in html
+    assert "1 of 3 nodes that should hold version of 2023-11-14 22:13:20" in html
+    assert "8 nodes asked. Checksums agree." in html
     assert "missing" in html
     assert "no answer: timed out" in html
     assert "1 min 30 s" in html

@@ -156,7 +156,8 @@ class QuietHandler(WSGIRequestHandler):
 def node() -> Iterator[tuple[str, Ring]]:
     """The address of an admin port with token `secret`, and the ring behind it."""
     ring = Ring()
-    server = make_server("127.0.0.1", 0, create_app(lambda: ring.status, ring, "secret"), handler_class=QuietHandler)
+    app = create_app(lambda: ring.status, ring, ring, "secret")
+    server = make_server("127.0.0.1", 0, app, handler_class=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"127.0.0.1:{server.server_port}", ring

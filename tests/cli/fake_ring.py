@@ -2,17 +2,19 @@
 
 from gdht.core.messages import P2pReplyStat, P2pReplyStatus
 from gdht.core.peer import Peer
+from gdht.core.placement import Role
 from gdht.core.records import Version
+from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
+from gdht.node.keys import HeldKey, Holder, KeyPage, KeyReport
 from gdht.node.stats import Stats
 from gdht.node.status import (
     Check,
     FingerStatus,
-    Holder,
     KeyCounts,
-    KeyReport,
     NodeStatus,
     RingCheck,
+    Share,
     State,
     Trace,
     TraceHop,
@@ -80,7 +82,11 @@ class Ring:
             TraceHop(NEXT, None, 0.001, False),
         )
         self.owner: Peer | None = NEXT
-        self.keys: list[bytes] = []
+        self.asked: list[bytes] = []
+        self.held: list[HeldKey] = []
+        self.failed: list[FailedRequest] = []
+        self.shares = (Share(NEXT, 12, 9000), Share(FAR, 7, 5000))
+        self.done: list[object] = []
 
     def walk(self) -> Walk:
         return self.walked
@@ -92,8 +98,24 @@ class Ring:
         return tuple(event for event in self.journal if event.number > since)
 
     def where(self, key: bytes) -> KeyReport:
-        self.keys.append(key)
-        return KeyReport(key, self.holders, self.key_error)
+        self.asked.append(key)
+        return KeyReport(key, self.holders, self.key_error, asked=3, failures=tuple(self.failed))
+
+    def keys(self, role: Role | None, after: bytes, limit: int) -> KeyPage:
+        fitting = [held for held in self.held if held.key > after and role in (None, held.role)]
+        return KeyPage(tuple(fitting[:limit]), fitting[limit - 1].key if len(fitting) > limit else None)
+
+    def failures(self) -> tuple[FailedRequest, ...]:
+        return tuple(self.failed)
+
+    def drain(self) -> None:
+        self.done.append("drain")
+
+    def leave(self, timeout_s: float) -> None:
+        self.done.append(("leave", timeout_s))
+
+    def plan_leave(self) -> tuple[Share, ...]:
+        return self.shares
 
     def trace(self, ident: int) -> Trace:
         return Trace(ident, self.hops, self.owner, 0.0031, "" if self.owner else "nobody left to ask")

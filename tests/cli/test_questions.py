@@ -11,8 +11,9 @@ from gdht.cli.admin_port import parse_admin
 from gdht.client import hash_key
 from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
+from gdht.node.keys import Holder
 from gdht.node.stats import Stats
-from gdht.node.status import Holder, Walk, WalkedNode
+from gdht.node.status import Walk, WalkedNode
 from tests.cli.fake_ring import FAR, ME, NEXT, reply_of, stat, status_of_me
 
 # What is shown --------------------------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def test_where_shows_who_should_hold_a_key_and_who_does(ask, node) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     for words in ("owner", "replica", "yes", "no answer: timed out", "59.5 s", "1700000000.000+0 by 400000000000"):
         assert words in result.stdout
-    assert node[1].keys == [hash_key("motd")]
+    assert node[1].asked == [hash_key("motd")]
 
 
 def test_where_is_exit_code_1_when_nobody_holds_the_key(ask, node) -> None:
@@ -95,7 +96,7 @@ def test_where_is_exit_code_1_when_nobody_holds_the_key(ask, node) -> None:
     result = ask("where", "motd")
     assert result.exit_code == 1
     assert "no" in result.stdout
-    assert result.stderr == f"No node that answered holds hex:{hash_key('motd').hex()}.\n"
+    assert result.stderr == "No node holds it: it was never stored, or its life is over.\n"
 
 
 def test_where_says_why_the_owner_was_not_found(ask, node) -> None:

@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from gdht.client import hash_key
+from gdht.node.failures import FailedRequest
+from gdht.node.keys import Holder
+from tests.cli.fake_ring import FAR, NEXT, stat
 
 HEX_KEY = "hex:" + "0F" * 32
 
@@ -132,3 +136,69 @@ def test_nobody_listening_is_exit_code_1_and_says_where(run, free_address: str) 
 
 def test_the_environment_names_the_api_port(run, api_port) -> None:
     assert run("put", "motd", "x", env={"GDHT_API_ADDRESS": api_port.address}).exit_code == 0
+
+
+# With the admin port --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def witnessed(run, api_port, node):
+    """Run a verb against the API port, with the admin port of the faked node beside it."""
+    return lambda *line: run(*line, "--api", api_port.address, "--admin", node[0], "--token", "secret")
+
+
+def failed(operation: str, result: str, detail: str, age_s: float = 0.0) -> FailedRequest:
+    puts = int(operation == "put")
+    return FailedRequest(1, time.time() - age_s, operation, hash_key("motd"), result, detail, puts, 3 * puts, 0.1)
+
+
+def test_a_put_says_on_how_many_nodes_the_value_is(witnessed, node) -> None:
+    node[1].holders = (Holder(NEXT, "owner", stat(True)), Holder(FAR, "replica", stat(True)))
+    result = witnessed("put", "motd", "x")
+    assert (result.exit_code, result.output) == (0, "Stored on 2 of 2 replicas.\n")
+    assert node[1].asked == [hash_key("motd")]
+
+
+def test_a_put_that_misses_a_replica_says_which(witnessed) -> None:
+    result = witnessed("put", "motd", "x")
+    assert result.exit_code == 0
+    assert result.output.startswith("Stored on 1 of 2 replicas. 1 of 2 nodes that should hold version")
+    assert f"{FAR.address} does not answer." in result.output
+
+
+def test_a_put_that_fails_says_why(witnessed, api_port, node) -> None:
+    api_port.refuses = True
+    node[1].failed = [failed("put", "quorum", "n2:1: store_full")]
+    result = witnessed("put", "motd", "x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith("did not store the value: quorum, 1 of 3, n2:1: store_full\n")
+
+
+def test_a_get_that_fails_says_why(witnessed, node) -> None:
+    node[1].failed = [failed("get", "not_found", "")]
+    result = witnessed("get", "motd")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("or cannot reach its holders: not found\n")
+
+
+@pytest.mark.parametrize("other", [failed("put", "quorum", "n2:1"), failed("get", "timeout", "n2:1", age_s=60)])
+def test_the_reason_of_another_request_is_not_given(witnessed, node, other: FailedRequest) -> None:
+    node[1].failed = [other]
+    assert witnessed("get", "motd").stderr.endswith("or cannot reach its holders\n")
+
+
+def test_an_admin_port_that_does_not_answer_changes_no_outcome(run, api_port, free_address: str) -> None:
+    there = ("--api", api_port.address, "--admin", free_address)
+    result = run("put", "motd", "x", *there)
+    assert result.exit_code == 0
+    assert result.output.startswith("Stored; on how many nodes is not known: no answer from")
+    assert run("get", "motd", *there).stdout == "x"
+    result = run("get", "other", *there)
+    assert result.exit_code == 1
+    assert "; why is not known: no answer from" in result.stderr
+
+
+def test_an_admin_address_that_is_none_is_wrong_use_before_anything_is_put(run, api_port) -> None:
+    result = run("put", "motd", "x", "--api", api_port.address, "--admin", "nowhere")
+    assert result.exit_code == 2
+    assert api_port.puts == []

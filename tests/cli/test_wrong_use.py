@@ -82,11 +82,13 @@ def test_the_variable_for_admin_questions_does_not_trouble_a_node(taken) -> None
     assert result.returncode == 2
 
 
-def test_a_data_dir_is_warned_about_while_records_live_in_memory(taken, tmp_path: Path) -> None:
-    address = f"127.0.0.1:{taken.getsockname()[1]}"
-    line = ("serve", "--p2p-address", address, "--data-dir", str(tmp_path))
-    assert "keeps records in memory only" in gdht(*line).stderr
-    assert "keeps records in memory only" not in gdht("-qq", *line).stderr
+def test_a_data_dir_that_cannot_be_one_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    addresses = ("--p2p-address", "127.0.0.1:0", "--api-address", "127.0.0.1:0", "--admin-address", "")
+    result = gdht("serve", *addresses, "--data-dir", str(place))
+    assert result.returncode == 1
+    assert result.stderr == f"Error: data_dir {place}: is no directory: choose another\n"
 
 
 def test_a_reader_that_goes_away_early_is_no_trouble() -> None:

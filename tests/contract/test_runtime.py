@@ -18,17 +18,21 @@ from gdht.core.messages import (
     P2pFailure,
     P2pGet,
     P2pPing,
+    P2pPut,
     P2pReplyNeighbours,
+    P2pSuccess,
     Reply,
     Request,
 )
 from gdht.core.peer import Peer
-from gdht.errors import CallError, CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError
+from gdht.core.records import NO_VERSION
+from gdht.errors import CallError, CallTimeout, PeerUnreachable, RemoteError, RemoteProtocolError, StoreError
 from gdht.net.hello import our_hello
 from gdht.net.listener import open_socket
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
+from gdht.node.later import Answer, Later
 from gdht.node.runtime import Runtime
 from gdht.node.stats import Stats
 from gdht.sim.endpoint import Endpoint
@@ -38,7 +42,7 @@ from gdht.sim.scheduler import Scheduler
 from gdht.sim.trace import Trace
 
 T = TypeVar("T")
-Handler = Callable[[Peer, Request], Reply]
+Handler = Callable[[Peer, Request], Answer]
 
 ME = Peer(1, "127.0.0.1:1")
 RING = "test"
@@ -361,6 +365,44 @@ def test_abandoned_calls_are_carried_out_all_the_same(world, rt):
     assert world.run(work)[1] == P2pAck()
     assert len(asked) == 3
     assert world.stats.rpc_sent_requests == {("p2p_ping", "ok"): 3}
+
+
+# Replies that wait for a disk -----------------------------------------------------------------------------------------
+
+
+class HandCommit:
+    """A commit that ends when the test says so."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[StoreError | None], None]] = []
+
+    def when_ended(self, run: Callable[[StoreError | None], None]) -> None:
+        self._waiting.append(run)
+
+    def end(self, error: StoreError | None) -> None:
+        while self._waiting:
+            self._waiting.pop()(error)
+
+
+@pytest.mark.parametrize("error", [None, StoreError("disk", "no space left")], ids=["well", "failed"])
+def test_a_reply_comes_when_what_it_says_is_on_the_disk_and_holds_nothing_else_up(world, rt, error):
+    commit = HandCommit()
+    stored, failed = P2pSuccess(KEY, 1, 1, NO_VERSION, b""), P2pFailure(KEY, FailureReason.STORE_FAILED, "")
+
+    def handler(sender: Peer, request: Request) -> Answer:
+        return P2pAck() if isinstance(request, P2pPing) else Later(commit, stored, lambda _: failed)
+
+    peer = world.serve(7, handler)
+    put = P2pPut(KEY, 1, 1, NO_VERSION, True, b"")
+
+    def work():
+        outcomes = rt.calls([(peer, put), (peer, P2pPing())], LONG_S)
+        first = next(outcomes)
+        rt.sleep(SHORT_S)
+        commit.end(error)
+        return first, next(outcomes)
+
+    assert world.run(work) == ((1, P2pAck()), (0, failed if error else stored))
 
 
 # Identify -------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Fixtures for tests with real processes; the log of every node goes into the report of a test that fails."""
 
-import re
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import (
+    CRASH,
     LOG_LINES_SHOWN,
     PROCESSES,
     STEADY_LIMITS,
@@ -22,9 +22,6 @@ REPORTED: dict[NodeProcess, int] = {}
 """How many characters of each process's log were looked at for tracebacks."""
 
 TIMEOUT_S = 90
-
-CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ isolated:)\S).*", re.MULTILINE)
-"""Losing every successor is an error of the world; all others are ours."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,6 +30,9 @@ READY_LINE = re.compile(
 """All of standard output, byte for byte."""
 ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):[1-9]\d{0,4}")
 
+CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ (?:isolated|writes fail):)\S).*", re.MULTILINE)
+"""Losing every successor, or the disk, is an error of the world; all others are ours."""
+
 START_S_MAX = 30.0
 SETTLE_S_MAX = 25.0
 LEAVE_S_MAX = 10.0
@@ -140,7 +143,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=clean_environ(),
+                env={**clean_environ(), "GDHT_DATA_DIR": f"{name}.data"},
                 cwd=place,
                 start_new_session=True,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here

@@ -1,5 +1,6 @@
 """The tour in README works to the letter."""
 
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,7 @@ def test_the_tour_of_the_readme_works_to_the_letter(tmp_path: Path, require_tool
         require_tool("curl")
     if taken := taken_ports(ports_of(text)):
         pytest.fail(f"the tour needs these ports of 127.0.0.1, but somebody listens on them: {taken}", pytrace=False)
-    with Tour(REPOSITORY, tmp_path) as tour:
+    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
+    with Tour(tmp_path, tmp_path) as tour:
         for step in steps:
             tour.take(step)

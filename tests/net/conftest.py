@@ -31,7 +31,8 @@ from gdht.net.listener import open_socket
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
-from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
 from gdht.wire.codec import encode_dht
 

@@ -13,7 +13,7 @@ from gdht.core.messages import VALUE_BYTES_MAX, DhtFailure, DhtSuccess
 from gdht.net import api_connection
 from gdht.net.api_server import ApiServer
 from gdht.net.listener import ListenerState
-from gdht.node.replication import GetOutcome
+from gdht.node.replication.get import GetOutcome
 from gdht.wire.codec import encode_dht
 
 

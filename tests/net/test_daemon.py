@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -13,23 +14,21 @@ from gevent.event import Event
 
 from gdht.config import Address, AdminConfig, Config, DhtConfig
 from gdht.core.ident import hash_ident
-from gdht.errors import ListenError
+from gdht.errors import ListenError, StoreError
 from gdht.net import daemon as daemon_module
 from gdht.net.daemon import Daemon, DaemonState
 from gdht.node.status import State
-
-# Records live elsewhere: any store does.
-from gdht.store.memory import MemoryStore
 
 READY = r"gdht ready node=([0-9a-f]{64}) p2p=127\.0\.0\.1:(\d+) api=127\.0\.0\.1:(\d+) admin=(127\.0\.0\.1:\d+|-)\n"
 
 
 def make_config(*bootstrap, **changes):
+    """Records in memory, unless `changes` say otherwise."""
     dht = DhtConfig(Address("127.0.0.1", 0), Address("127.0.0.1", 0), stabilize_interval=0.05, bootstrap=bootstrap)
-    return Config(dht=replace(dht, **changes), admin=AdminConfig(address=Address("127.0.0.1", 0)))
+    return Config(dht=replace(dht, **{"data_dir": "", **changes}), admin=AdminConfig(address=Address("127.0.0.1", 0)))
 
 
-def text_app(status, queries, token):
+def text_app(status, queries, actions, token):
     """An admin application of three lines."""
 
     def app(environ, start_response):
@@ -44,7 +43,7 @@ def start(stack):
     """`start(*bootstrap, **config)`: a running daemon."""
 
     def run(*bootstrap, create_app=None, **changes):
-        daemon = Daemon(make_config(*bootstrap, **changes), create_app, MemoryStore)
+        daemon = Daemon(make_config(*bootstrap, **changes), create_app)
         daemon.start()
         stack.callback(daemon.stop)
         return daemon
@@ -57,7 +56,7 @@ def serve(stack, monkeypatch):
     """`serve()`: a daemon in `serve_forever`, and a greenlet that ends with its exit code."""
 
     def run(**changes):
-        daemon = Daemon(make_config(**changes), None, MemoryStore)
+        daemon = Daemon(make_config(**changes), None)
         greenlet = gevent.spawn(exit_code, daemon)
         stack.callback(daemon.stop)
         return daemon, greenlet
@@ -197,3 +196,50 @@ def test_ports_are_closed_even_if_leaving_fails(start, monkeypatch, caplog):
     daemon.stop()
     assert daemon.state is DaemonState.STOPPED
     assert "ZeroDivisionError" in caplog.text
+
+
+def put_values(client, tools, keys):
+    """Put each key as its own value, and wait until all are acknowledged."""
+    client.send(*(tools.put(key, key, answered=True) for key in keys))
+    assert client.read(36 * len(keys)).count(b"\x02\x8c") == len(keys)
+
+
+def test_values_outlive_a_node_that_stops_without_a_word(start, dial, tools, tmp_path):
+    keys = [tools.key(number << 240) for number in range(0, 60000, 1000)]
+    first = start(data_dir=str(tmp_path / "data"))
+    tools.wait_for(lambda: first.node.state is State.ACTIVE)
+    put_values(dial(first.api_server), tools, keys)
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")  # as a crash would leave it
+    second = start(data_dir=str(tmp_path / "copy"))
+    tools.wait_for(lambda: second.node.state is State.ACTIVE)
+    reader = dial(second.api_server)
+    reader.send(*map(tools.get, keys))
+    assert reader.read(68 * len(keys)).count(b"\x02\x8c") == len(keys)
+
+
+def test_commits_are_counted_by_the_node_that_waits_for_them(start, dial, tools, tmp_path):
+    daemon = start(data_dir=str(tmp_path / "data"))
+    tools.wait_for(lambda: daemon.node.state is State.ACTIVE)
+    before = daemon.node.stats.store_commits["ok"]
+    put_values(dial(daemon.api_server), tools, [tools.key(1)])
+    assert daemon.node.stats.store_commits["ok"] > before
+
+
+def test_a_store_in_use_stops_the_start_and_leaves_nothing_open(start, tmp_path, free_port):
+    start(data_dir=str(tmp_path / "data"))
+    with pytest.raises(StoreError, match="is in use by process"):
+        start(data_dir=str(tmp_path / "data"), p2p_address=Address("127.0.0.1", free_port))
+    start(p2p_address=Address("127.0.0.1", free_port))
+
+
+def test_a_stopped_node_lets_go_of_its_store(start, tmp_path):
+    start(data_dir=str(tmp_path / "data")).stop()
+    start(data_dir=str(tmp_path / "data"))
+
+
+def test_a_disk_that_takes_writes_again_is_found_out_without_a_client(start, tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon_module, "TRY_STORE_S", 0.02)
+    daemon = start(data_dir=str(tmp_path / "data"))
+    tools.wait_for(lambda: daemon.node.state is State.ACTIVE and daemon.node.store.pending is None)
+    daemon.node.store.error = "it broke"
+    tools.wait_for(lambda: daemon.node.store.error == "")

@@ -8,7 +8,19 @@ import pytest
 from gevent import socket
 
 from gdht.config import Address
-from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pGet, P2pPing, P2pPut, P2pReplyNeighbours, P2pSuccess
+from gdht.core.messages import (
+    ErrorReason,
+    P2pAck,
+    P2pError,
+    P2pFailure,
+    P2pGet,
+    P2pGetSuccessor,
+    P2pPing,
+    P2pPut,
+    P2pReplyNeighbours,
+    P2pReplySuccessor,
+    P2pSuccess,
+)
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
 from gdht.errors import CallTimeout, PeerSilent, PeerUnreachable, RemoteError, RemoteProtocolError
@@ -235,10 +247,20 @@ def test_an_error_frame_is_raised_with_its_reason(rt, pool, serve_peers, node):
     assert pool.stats.rpc_sent_requests == {("p2p_ping", "remote_error"): 1}
 
 
-def test_an_answer_that_does_not_fit_closes_the_connection(rt, pool, fake_peer, hello):
-    fake = fake_peer(greeting(hello(7), lambda i, _request: encode_p2p(P2pReplyNeighbours((), ()), i)))
-    with pytest.raises(RemoteProtocolError, match="P2pReplyNeighbours is no answer to P2pPing"):
-        rt.call(fake.peer, P2pPing(), T)
+@pytest.mark.parametrize(
+    ("asked", "reply"),
+    [
+        pytest.param(P2pPing(), P2pReplyNeighbours((), ()), id="kind"),
+        pytest.param(P2pGet(bytes(32), True), P2pSuccess(b"\1" * 32, 1, 1, NO_VERSION, b""), id="key"),
+        pytest.param(P2pGet(bytes(32), True), P2pFailure(b"\1" * 32, 1, ""), id="failure-key"),
+        pytest.param(P2pGetSuccessor(5, False), P2pReplySuccessor(6, True, ()), id="place"),
+    ],
+)
+def test_an_answer_that_does_not_fit_closes_the_connection(rt, pool, fake_peer, hello, asked, reply):
+    fake = fake_peer(greeting(hello(7), lambda i, _request: encode_p2p(reply, i)))
+    words = f"{type(reply).__name__} is no answer to this {type(asked).__name__}"
+    with pytest.raises(RemoteProtocolError, match=words):
+        rt.call(fake.peer, asked, T)
     assert pool.stats.peer_connections["outbound"] == 0
 
 

@@ -5,6 +5,7 @@ For whole lives of whole rings there is `gdht.sim`; here a test says exactly who
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from gdht.core.ring import Ring
 from gdht.errors import CallTimeout, GdhtError, LocalProtocolError, PeerUnreachable, RemoteError
 from gdht.node.handlers import handle
 from gdht.node.journal import Cause
+from gdht.node.later import Later
 from gdht.node.state import NodeState
 from gdht.node.status import State
 from gdht.sim.cluster import Cluster
@@ -54,6 +56,7 @@ class Actor:
         self.world = world
         self.me = me
         self.rng = Random(me.ident)
+        self.boot = "world"
         self.spawned: list[Callable[[], None]] = []
         self.node = NodeState(self, me, config, MemoryStore(config.max_store_bytes))
 
@@ -63,7 +66,7 @@ class Actor:
         return self.world.clock_s
 
     def wall(self) -> float:
-        return EPOCH_S + self.world.clock_s
+        return EPOCH_S + self.world.clock_s + self.world.wall_ahead_s
 
     def sleep(self, seconds: float) -> None:
         self.world.clock_s += seconds
@@ -105,7 +108,7 @@ class Actor:
 
     def holds(self, number: int) -> bytes | None:
         """The value here under a key."""
-        record = self.node.store.get(ident_bytes(number), self.wall())
+        record = self.node.store.get(ident_bytes(number), self.node.clock.lives_s())
         return record.value if record else None
 
     def keep(
@@ -113,7 +116,7 @@ class Actor:
     ) -> Record:
         """Put a record straight into the store."""
         return self.node.store.put(
-            Record(ident_bytes(number), value, version(self.world, age_ms), self.wall() + ttl_s, copies)
+            Record(ident_bytes(number), value, version(self.world, age_ms), self.node.clock.lives_s() + ttl_s, copies)
         )
 
 
@@ -123,10 +126,14 @@ def version(world: "World", age_ms: int = 0, coordinator: int = 1) -> Version:
 
 
 class World:
-    """Everybody, by identifier. calls: (caller, callee, request) of each call made, in order."""
+    """Everybody, by identifier. calls: (caller, callee, request) of each call made, in order.
+
+    clock_s: what has passed. wall_ahead_s: how far everybody's wall clock is ahead of what it was set to at first.
+    """
 
     def __init__(self) -> None:
         self.clock_s = 0.0
+        self.wall_ahead_s = 0.0
         self.actors: dict[int, Actor] = {}
         self.dead: set[int] = set()
         self.scripts: dict[int, Answer] = {}
@@ -157,6 +164,10 @@ class World:
             ring = Ring(actor.me, length).with_successors(*onward).with_predecessors(*reversed(onward))
             actor.node.state = State.ACTIVE
             actor.node.set_ring(ring, Cause.JOINED)
+            actor.node.arc.accepted, actor.node.arc.lease_s = True, inf
+            actor.node.confirm_arc(onward[-1] if onward else actor.me, self.clock_s)
+            actor.node.arc.make_sure(onward[-1].ident if onward else ident)
+            actor.node.doubted, actor.node.wake = False, PlainSignal()
             actor.node.repair_wanted = PlainSignal()
         return [self.actors[ident] for ident in order]
 
@@ -189,7 +200,9 @@ class World:
         actor = self.actors.get(callee.ident)
         if actor is None or callee.ident in self.dead:
             return CallTimeout(f"{callee} did not answer")
-        return handle(actor.node, caller, request, actor.wall())
+        answer = handle(actor.node, caller, request, actor.node.clock.lives_s())
+        assert not isinstance(answer, Later), "no actor has a disk"
+        return answer
 
     def asked(self, kind: type) -> list[int]:
         """Who was sent requests of this kind, in order."""

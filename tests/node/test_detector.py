@@ -4,8 +4,8 @@ import pytest
 
 from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pPing
 from gdht.errors import CallNotSent, CallTimeout, PeerSilent, PeerUnreachable, RemoteError
-from gdht.node.detector import CALLS_MAX, PATIENCE, lives, reach
-from gdht.node.health import LATE_RATIO, SCORE_MAX, Health
+from gdht.node.detector import CALLS_MAX, lives, reach
+from gdht.node.health import LATE_RATIO, PATIENCE, SCORE_MAX, Health
 
 TIMEOUT_S = 2.0
 

@@ -5,13 +5,15 @@ from hashlib import sha256
 import pytest
 
 from gdht.core.messages import (
+    Entry,
     ErrorReason,
     FailureReason,
     P2pAck,
+    P2pCompare,
     P2pError,
     P2pFailure,
+    P2pFetch,
     P2pGet,
-    P2pGetArc,
     P2pGetNeighbours,
     P2pGetStatus,
     P2pGetSuccessor,
@@ -21,6 +23,7 @@ from gdht.core.messages import (
     P2pOffer,
     P2pPing,
     P2pPut,
+    P2pReconcile,
     P2pReplyStat,
     P2pReplyStatus,
     P2pReplySuccessor,
@@ -30,8 +33,8 @@ from gdht.core.messages import (
 )
 from gdht.core.peer import Peer
 from gdht.core.records import CLOCK_AHEAD_S_MAX, NO_VERSION, Version
-from gdht.node.copies import TTL_S_MAX
 from gdht.node.handlers import HANDLERS, NOTIFIED_MAX, handle
+from gdht.node.replication.copies import TTL_S_MAX
 from gdht.node.state import LEFT_MAX
 from gdht.node.status import State
 
@@ -39,7 +42,7 @@ from gdht.node.status import State
 @pytest.fixture
 def ask(world, at):
     """`ask(actor, request)`: what a node answers to a peer at 999."""
-    return lambda actor, request, sender=999: handle(actor.node, at(sender), request, actor.wall())
+    return lambda actor, request, sender=999: handle(actor.node, at(sender), request, actor.node.clock.lives_s())
 
 
 @pytest.fixture
@@ -64,7 +67,9 @@ FOR_MEMBERS = [
     P2pGet(bytes(32), as_owner=False),
     P2pOffer(()),
     P2pTransfer(()),
-    P2pGetArc(0, 0, b""),
+    P2pFetch(()),
+    P2pCompare(1, ()),
+    P2pReconcile(1, 0, 0, ()),
 ]
 
 
@@ -220,8 +225,22 @@ def test_a_record_is_gone_at_the_end_of_its_life(twenty, world, ask, key):
     assert not ask(twenty, P2pStat(key(15))).present
 
 
+def test_a_tombstone_is_told_apart_from_nothing(twenty, world, ask, key):
+    """Who asked must know that older copies that others may still hold do not count."""
+    twenty.keep(15, b"old", ttl_s=3600, age_ms=10)
+    twenty.keep(15, b"new", ttl_s=1)
+    world.clock_s += 1.5
+    told = ask(twenty, P2pGet(key(15), as_owner=True))
+    assert (told.ttl_ms, told.value) == (0, b"")
+    assert told.tombstone_ms == pytest.approx(3_598_500, abs=1)
+    twenty.node.store.expire(twenty.node.clock.lives_s(), 10)
+    assert ask(twenty, P2pGet(key(15), as_owner=True)) == told
+    world.clock_s += 3600
+    assert isinstance(ask(twenty, P2pGet(key(15), as_owner=True)), P2pFailure)
+
+
 def test_before_its_share_has_arrived_a_node_never_says_not_found(twenty, world, ask, key):
-    twenty.node.receiving = True
+    twenty.node.arc.doubt()
     assert ask(twenty, P2pGet(key(15), as_owner=True)).reason == FailureReason.NOT_HERE_YET
     twenty.keep(15)
     assert ask(twenty, P2pGet(key(15), as_owner=True)).reason == FailureReason.NOT_HERE_YET, "it may be an old copy"
@@ -233,7 +252,7 @@ def test_about_to_leave_a_node_takes_no_more_records_but_still_gives(twenty, wor
     twenty.node.sealed = True
     assert ask(twenty, put(world.copy(16))).reason == FailureReason.LEAVING
     assert ask(twenty, P2pTransfer((world.copy(16),))).reason == ErrorReason.NOT_JOINED
-    assert ask(twenty, P2pOffer(((key(16), Version(1, 1)),))).reason == ErrorReason.NOT_JOINED
+    assert ask(twenty, P2pOffer((Entry(key(16), Version(1, 1), 3),))).reason == ErrorReason.NOT_JOINED
     assert twenty.holds(16) is None
     assert isinstance(ask(twenty, P2pGet(key(15), as_owner=True)), P2pSuccess)
 
@@ -268,7 +287,7 @@ def test_no_copy_lives_longer_or_wider_than_this_node_allows(twenty, world, ask)
 def test_a_node_that_saw_a_version_gives_later_ones(twenty, world, ask):
     copy = world.copy(15, age_ms=-60_000)
     ask(twenty, put(copy))
-    assert twenty.node.stamp(twenty.wall()) > copy.version
+    assert twenty.node.clock.stamp() > copy.version
 
 
 # Offers, transfers, arcs, inspection ----------------------------------------------------------------------------------
@@ -277,8 +296,10 @@ def test_a_node_that_saw_a_version_gives_later_ones(twenty, world, ask):
 def test_of_what_is_offered_only_the_lacking_and_newer_is_wanted(twenty, world, ask, key):
     held = twenty.keep(15)
     later, earlier = (Version(held.version.stamp + step, 1) for step in (1, -1))
-    entries = ((key(15), held.version), (key(15), later), (key(15), earlier), (key(16), earlier))
+    offered = [(15, held.version), (15, later), (15, earlier), (16, earlier)]
+    entries = tuple(Entry(key(number), version, 3) for number, version in offered)
     assert ask(twenty, P2pOffer(entries)).wanted == (False, True, False, True)
+    assert ask(twenty, P2pOffer((Entry(key(15), held.version, 4),))).wanted == (True,), "it should be held more widely"
 
 
 def test_a_transfer_answers_for_each_record(twenty, world, ask):
@@ -287,58 +308,6 @@ def test_a_transfer_answers_for_each_record(twenty, world, ask):
     assert ask(twenty, P2pTransfer(records)).held == (True, True, False)
     assert twenty.holds(15) == b"newer"
     assert twenty.node.stats.handoff_keys == {("received", "transfer"): 2}
-
-
-def test_an_arc_is_taken_in_pieces_across_the_top_of_the_circle(world, ask, key, monkeypatch):
-    monkeypatch.setattr("gdht.node.copies.BATCH_RECORDS_MAX", 3)
-    monkeypatch.setattr("gdht.node.copies.SCAN_RECORDS", 2)
-    (lone,) = world.ideal(20)
-    top = (1 << 256) - 1
-    inside = [top - 2, top - 1, top, 0, 1, 5]
-    for number in (*inside, 6, 100, top - 3):
-        lone.keep(number)
-    met, cursor, replies = [], b"", 0
-    while True:
-        reply = ask(lone, P2pGetArc(top - 3, 5, cursor))
-        met += [int.from_bytes(copy.key, "big") for copy in reply.records]
-        replies += 1
-        assert len(reply.records) <= 3
-        assert reply.complete
-        if not reply.more:
-            break
-        cursor = reply.records[-1].key
-    assert met == inside
-    assert replies <= 3
-
-
-def test_a_batch_ends_with_its_bytes_too(world, ask):
-    (lone,) = world.ideal(20)
-    for number in range(100):
-        lone.keep(number + 1, bytes(60_000))
-    reply = ask(lone, P2pGetArc(0, 0, b""))
-    assert reply.more
-    assert sum(len(copy.value) for copy in reply.records) <= 512 * 1024 + 60_000
-
-
-def test_an_arc_from_a_place_to_itself_is_everything(world, ask, key):
-    (lone,) = world.ideal(20)
-    for number in (0, 5, 10):
-        lone.keep(number)
-    assert [copy.key for copy in ask(lone, P2pGetArc(5, 5, b"")).records] == [key(10), key(0), key(5)]
-    assert [copy.key for copy in ask(lone, P2pGetArc(5, 5, key(10))).records] == [key(0), key(5)]
-    assert ask(lone, P2pGetArc(5, 5, key(5))).records == ()
-
-
-def test_an_arc_leaves_out_what_has_expired(world, ask):
-    (lone,) = world.ideal(20)
-    lone.keep(5, ttl_s=1)
-    world.clock_s += 1
-    assert ask(lone, P2pGetArc(0, 0, b"")).records == ()
-
-
-def test_a_node_without_its_own_share_says_that_its_arc_is_not_all(twenty, ask):
-    twenty.node.receiving = True
-    assert not ask(twenty, P2pGetArc(0, 0, b"")).complete
 
 
 def test_a_stat_tells_all_but_the_value(twenty, ask, key):

@@ -1,9 +1,12 @@
-"""Questions about the ring: a walk round it, the holders of a key, the way of a lookup."""
+"""Questions about the ring and its keys: a walk round it, the holders of a key, the keys here, the way of a lookup."""
 
 import pytest
 
-from gdht.core.messages import P2pStat
-from gdht.node.inspect import trace, walk, where
+from gdht.core.ident import ident_bytes, key_ident
+from gdht.core.messages import P2pGetNeighbours, P2pGetSuccessor, P2pStat
+from gdht.core.placement import Role
+from gdht.node import inspect
+from gdht.node.inspect import keys, trace, walk, where
 from gdht.node.journal import Cause
 
 
@@ -102,8 +105,43 @@ def test_a_holder_that_does_not_answer_is_named_with_the_reason(world, ring, key
 def test_no_value_is_moved_to_tell_where_it_is(world, ring, key):
     ring[3].keep(35, b"hello")
     report = where(ring[0], ring[0].node, key(35))
-    assert set(world.asked(P2pStat)) == {40, 50, 60, 70}
+    assert {type(request) for _, _, request in world.calls} <= {P2pStat, P2pGetSuccessor, P2pGetNeighbours}
     assert report.holders[0].stat.value_bytes == 5
+
+
+def test_the_nodes_around_the_owner_are_asked_too_but_not_the_whole_ring(world):
+    ring = world.ideal(*range(10, 401, 10))
+    report = where(ring[0], ring[0].node, ident_bytes(205))
+    assert set(world.asked(P2pStat)) == {210, 220, 230, 240, 200, 190, 180, 170}
+    assert report.asked == 9  # with ourselves
+
+
+def test_a_copy_before_the_owner_is_misplaced(ring, key):
+    ring[3].keep(35, copies=1)
+    ring[2].keep(35, copies=1)
+    assert told(where(ring[6], ring[6].node, key(35))) == [(40, "owner", True), (30, "misplaced", True)]
+
+
+def test_an_older_version_and_what_is_left_of_a_dead_one_are_told_from_none(ring, key):
+    ring[3].keep(35)
+    ring[4].keep(35, age_ms=5000)
+    report = where(ring[0], ring[0].node, key(35))
+    assert [report.condition(holder) for holder in report.holders] == ["holds", "stale", "lacks"]
+
+
+def test_recent_failures_of_this_key_come_with_the_report(ring, key):
+    for number in (35, 36):
+        ring[0].node.failures.note(1.0, "put", key(number), "quorum", "1 of 3", 0.1, 1, 3)
+    report = where(ring[0], ring[0].node, key(35))
+    assert [(one.key, one.detail) for one in report.failures] == [(key(35), "1 of 3")]
+
+
+def test_also_when_the_owner_cannot_be_found(world, ring, key):
+    ring[0].node.failures.note(1.0, "get", key(65), "timeout", "", 0.1)
+    world.kill(20, 30, 40)
+    report = where(ring[0], ring[0].node, key(65))
+    assert report.error
+    assert len(report.failures) == 1
 
 
 def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):
@@ -111,6 +149,61 @@ def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):
     report = where(ring[0], ring[0].node, key(65))
     assert report.holders == ()
     assert "nobody left to ask" in report.error
+
+
+# Keys -----------------------------------------------------------------------------------------------------------------
+
+
+def numbers(page):
+    return [key_ident(held.key) for held in page.keys]
+
+
+@pytest.fixture
+def holder(ring):
+    """The node at 40 with records that it owns, replicates, and should not have."""
+    for number in (31, 35, 40, 25, 95):
+        ring[3].keep(number, b"x" * number, ttl_s=100, copies=2)
+    return ring[3]
+
+
+def listed(actor, role=None, after=b"", limit=100):
+    return keys(actor, actor.node, role, after, limit)
+
+
+def test_a_node_lists_its_keys_in_order_with_their_roles(holder):
+    page = listed(holder)
+    assert numbers(page) == [25, 31, 35, 40, 95]
+    assert [held.role.value for held in page.keys] == ["replica", "owned", "owned", "owned", "misplaced"]
+    assert (page.keys[1].value_bytes, page.keys[1].ttl_s, page.keys[1].replication) == (31, 100, 2)
+    assert page.after is None
+
+
+@pytest.mark.parametrize(("role", "expected"), [(Role.OWNED, [31, 35, 40]), (Role.MISPLACED, [95])])
+def test_keys_of_one_role_are_listed_alone(holder, role, expected):
+    assert numbers(listed(holder, role)) == expected
+
+
+def test_a_list_of_keys_is_read_on_from_where_it_ended(holder, key):
+    first = listed(holder, limit=2)
+    assert (numbers(first), first.after) == ([25, 31], key(31))
+    second = listed(holder, after=first.after, limit=2)
+    assert (numbers(second), second.after) == ([35, 40], key(40))
+    assert listed(holder, after=key(95)).keys == ()
+
+
+def test_records_whose_life_is_over_are_not_listed(world, holder):
+    world.clock_s += 101
+    assert listed(holder).keys == ()
+
+
+def test_a_page_of_keys_ends_after_so_many_records_however_few_fit(world, monkeypatch, key):
+    monkeypatch.setattr(inspect, "SCANNED_MAX", 2 * inspect.SCAN_AT_ONCE)
+    (lone,) = world.ideal(10)
+    for number in range(1, 3 * inspect.SCAN_AT_ONCE):
+        lone.keep(number)
+    page = listed(lone, Role.MISPLACED)
+    assert (page.keys, page.after) == ((), key(2 * inspect.SCAN_AT_ONCE))
+    assert listed(lone, Role.MISPLACED, page.after).after is None
 
 
 # Trace ----------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_a_newcomer_takes_the_list_of_the_node_before_it_in_one_assignment(world
     join(newcomer, newcomer.node, at(40))
     assert pointers(newcomer) == (20, [30, 40, 10])
     assert newcomer.node.state is State.ACTIVE
-    assert newcomer.node.receiving
+    assert newcomer.node.arc.receiving
     assert newcomer.node.stats.ring_pointer_changes["successor"] == 1
     assert newcomer.node.stats.lookups == {("join", "ok"): 1}
 

@@ -7,7 +7,8 @@ import pytest
 from gdht.core.ident import hash_ident, ident_bytes
 from gdht.core.messages import P2pPing, P2pStat
 from gdht.node.node import Node
-from gdht.node.replication import GetOutcome, PutOutcome
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
 from gdht.node.status import State
 from gdht.sim.network import NetworkOptions, constant
 
@@ -303,6 +304,7 @@ def test_a_status_is_a_snapshot_of_everything(cluster):
             "joined",
             "successor",
             "stabilize",
+            "store_writable",
             "store_capacity",
             "not_draining",
         ]
@@ -390,6 +392,6 @@ def test_a_node_that_is_no_member_yet_answers_for_itself_only(world):
     assert not node.handle(actor.me, P2pStat(bytes(32))).present
     assert node.try_get(bytes(32)) is None
     assert node.try_put(bytes(32), b"", 0, 0) is None
-    assert node.put(bytes(32), b"", 0, 0) == PutOutcome("error", 0, 0)
+    assert node.put(bytes(32), b"", 0, 0) == PutOutcome("error", 0, 0, "this node is starting")
     assert node.status().owned_ratio == 0.0
     assert node.status().state is State.STARTING

@@ -130,7 +130,7 @@ def test_a_lone_founder_joins_the_ring_of_a_lost_peer(world, at):
     lone.node.lost.add(at(20), 0.0)
     look(lone)
     assert lone.node.ring.predecessor.ident == 30
-    assert lone.node.receiving, "its share of the records is over there"
+    assert lone.node.arc.receiving, "its share of the records is over there"
     assert not lone.node.founder
 
 
@@ -196,7 +196,7 @@ def test_a_lone_node_that_a_ring_takes_in_knows_that_its_share_is_there(world, a
     lone.node.set_ring(lone.node.ring.with_predecessors(at(20)), Cause.NOTIFIED)
     stabilize(lone, lone.node)
     assert pointers(lone) == (20, [40, 50, 10])
-    assert lone.node.receiving
+    assert lone.node.arc.receiving
 
 
 def test_a_ring_whose_list_is_only_behind_is_no_second_ring(world, at):

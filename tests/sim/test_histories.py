@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from gdht.node import membership
+from gdht.node.own_arc import OwnArc
 from gdht.node.state import NodeState
 from gdht.node.status import State
+from gdht.sim.disk import SimDisk
 from gdht.sim.scenario import Plan, draw, run_history
 from gdht.sim.scheduler import SimulationFailed
 from gdht.sim.suspicions import compare, false_suspicions
@@ -35,6 +37,16 @@ def test_a_ring_that_lost_too_many_at_once_owns_up_to_it_and_recovers(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_parts_of_a_parted_ring_go_on_and_become_one_again(seed):
     run_history(draw("partition", seed))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_crashes_and_comes_back_nothing_acknowledged_is_lost_if_there_are_disks(seed):
+    run_history(draw("durable", seed))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lives_end_when_they_should_while_nodes_come_and_go(seed):
+    run_history(draw("expiry", seed))
 
 
 def test_a_ring_of_64_nodes_lives_through_churn():
@@ -129,11 +141,29 @@ def test_records_that_nobody_repairs_are_found_out(monkeypatch):
     assert "replica" in first_failure("safe")
 
 
-def first_failure(family: str) -> str:
+def test_a_disk_that_forgets_is_found_out(monkeypatch):
+    monkeypatch.setattr(SimDisk, "apply", lambda disk, batch: None)
+    assert "there is nothing" in first_failure("durable")
+
+
+def test_acknowledging_before_the_disk_has_it_is_found_out(monkeypatch):
+    monkeypatch.setattr("gdht.node.handlers.when_durable", lambda store, reply, refused: reply)
+    assert "had replaced" in first_failure("durable", nodes=1, **SLOW_DISKS)
+
+
+def test_a_node_that_trusts_what_it_holds_at_once_is_found_out(monkeypatch):
+    monkeypatch.setattr(OwnArc, "is_sure_of", lambda arc, ident: True)
+    assert "had replaced" in first_failure("durable", nodes=5, **SLOW_DISKS)
+
+
+SLOW_DISKS = {"length": 3, "steps": 300, "step_s": 0.2, "skew_s": 0.0, "keys": 3, "sync_s": 0.3}
+
+
+def first_failure(family: str, **options: float) -> str:
     """What is said of the first seed that fails."""
-    for seed in range(6):
+    for seed in range(12):
         try:
-            run_history(draw(family, seed))
+            run_history(replace(draw(family, seed), **options))
         except SimulationFailed as error:
             return str(error)
     return "none"

@@ -9,6 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from gdht.core.digests import NOTHING, Digest, digest_of
+from gdht.core.ident import in_open_closed, key_ident
+from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
@@ -29,8 +32,25 @@ def record(number: int = 1, stamp: int = 1, value: bytes = b"", expires_at_s: fl
 keys = st.sampled_from(sorted(map(key, range(10))))
 versions = st.builds(Version, st.integers(1, 5), st.integers(1, 2))
 values = st.binary(max_size=3).map(lambda data: data * 100)
-records = st.builds(Record, keys, values, versions, st.floats(0, 20), st.integers(1, 8))
 clocks = st.floats(0, 20)
+records = st.builds(
+    Record, keys, values, versions, clocks, st.integers(1, 4), st.just(0.0) | clocks, st.just(False)
+) | st.builds(Record, keys, st.just(b""), versions, st.just(0.0), st.integers(1, 4), clocks, st.just(True))
+
+
+def expected(held: Record | None, new: Record) -> Record:
+    """What is kept, spelled out."""
+    if held is None:
+        return new
+    if new.version < held.version:
+        return held
+    if new.version == held.version:
+        return held._replace(
+            replication=max(held.replication, new.replication),
+            tombstone_until_s=max(held.tombstone_until_s, new.tombstone_until_s),
+        )
+    buried = max(new.tombstone_until_s, held.expires_at_s, held.tombstone_until_s)
+    return new._replace(tombstone_until_s=buried) if buried > new.expires_at_s else new
 
 
 class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
@@ -43,26 +63,31 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
     def used(self, model) -> int:
         return sum(map(self.store.record_bytes, model.values()))
 
+    def arc(self, start, end, replication) -> Digest:
+        total = NOTHING
+        for kept in self.model.values():
+            if kept.replication >= replication and in_open_closed(key_ident(kept.key), start, end):
+                total = total.plus(digest_of(kept, self.store.record_bytes(kept)))
+        return total
+
     @rule(new=records)
     def put(self, new):
-        held = self.model.get(new.key)
-        if held is not None and held.version >= new.version:
-            assert self.store.put(new) == held
-            return
-        grown = {**self.model, new.key: new}
-        if self.used(grown) > self.bytes_max:
+        kept = expected(self.model.get(new.key), new)
+        grown = {**self.model, new.key: kept}
+        if self.used(grown) > max(self.bytes_max, self.used(self.model)):
             with pytest.raises(StoreError) as error:
                 self.store.put(new)
             assert error.value.reason == "full"
             return
-        assert self.store.put(new) == new
-        self.model.pop(new.key, None)
-        self.model[new.key] = new  # at its end: in the order of puts
+        assert self.store.put(new) == kept
+        self.model = grown
 
     @rule(number=keys, now_s=clocks)
     def get(self, number, now_s):
         held = self.model.get(number)
-        assert self.store.get(number, now_s) == (held if held and held.expires_at_s > now_s else None)
+        assert self.store.held(number) == held
+        alive = held is not None and not held.is_tombstone and held.expires_at_s > now_s
+        assert self.store.get(number, now_s) == (held if alive else None)
 
     @rule(number=keys, version=versions)
     def remove(self, number, version):
@@ -74,16 +99,33 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
 
     @rule(now_s=clocks, limit=st.integers(0, 12))
     def expire(self, now_s, limit):
-        over = [r for r in reversed(self.model.values()) if ceil(r.expires_at_s) <= now_s]
-        over = sorted(over, key=lambda r: ceil(r.expires_at_s))[:limit]
-        assert self.store.expire(now_s, limit) == len(over)
-        for dropped in over:
-            del self.model[dropped.key]
+        ends = {r.key: ceil(r.tombstone_until_s if r.is_tombstone else r.expires_at_s) for r in self.model.values()}
+        assert self.store.expire(now_s, limit) == min(limit, sum(end <= now_s for end in ends.values()))
+        done = []
+        for held in list(self.model.values()):
+            kept = self.store.held(held.key)
+            if kept == held:
+                continue
+            done.append(ends[held.key])
+            assert ends[held.key] <= now_s
+            if held.is_tombstone or held.tombstone_until_s <= now_s:
+                assert kept is None
+                del self.model[held.key]
+            else:
+                assert kept == held._replace(value=b"", is_tombstone=True, expires_at_s=0.0)
+                self.model[held.key] = kept
+        left = [end for end in ends.values() if end <= now_s]
+        assert sorted(done) == sorted(left)[: len(done)]  # the earliest first
 
     @rule(after=st.one_of(st.just(b""), keys), last=keys, limit=st.integers(0, 12))
     def scan(self, after, last, limit):
-        expected = [self.model[number] for number in sorted(self.model) if after < number <= last]
-        assert self.store.scan(after, last, limit) == expected[:limit]
+        found = [self.model[number] for number in sorted(self.model) if after < number <= last][:limit]
+        assert self.store.scan(after, last, limit) == found
+        assert self.store.entries(after, last, limit) == [Entry(r.key, r.version, r.replication) for r in found]
+
+    @rule(start=keys.map(key_ident), end=keys.map(key_ident), replication=st.integers(1, 5))
+    def digest(self, start, end, replication):
+        assert self.store.digest(start, end, replication) == self.arc(start, end, replication)
 
     @invariant()
     def accounts_are_right(self):
@@ -91,6 +133,7 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
         assert self.store.size_bytes == self.used(self.model)
         assert self.store.size_bytes <= self.store.size_bytes_max
         assert self.store.scan(b"", LAST, 100) == [self.model[number] for number in sorted(self.model)]
+        assert self.store.digest(0, 0, 1) == self.arc(0, 0, 1)
 
 
 TestMemoryStoreAgainstADictionary = MemoryStoreAgainstADictionary.TestCase
@@ -144,9 +187,41 @@ def test_a_life_that_was_renewed_does_not_end_at_its_first_end():
 def test_a_life_that_was_shortened_ends_at_its_new_end():
     store = MemoryStore(10_000)
     store.put(record(stamp=1, expires_at_s=20.0))
-    store.put(record(stamp=2, expires_at_s=10.0))
+    store.put(record(stamp=2, value=b"new", expires_at_s=10.0))
     assert store.expire(10.0, 10) == 1
-    assert store.expire(20.0, 10) == 0
+    assert store.get(key(1), 10.0) is None
+
+
+def test_a_tombstone_keeps_older_versions_out_for_as_long_as_they_could_live_elsewhere():
+    store = MemoryStore(10_000)
+    old = record(stamp=1, value=b"old", expires_at_s=20.0)
+    store.put(old)
+    store.put(record(stamp=2, value=b"new", expires_at_s=10.0))
+    assert store.expire(10.0, 10) == 1
+    assert store.size_bytes == RECORD_OVERHEAD_BYTES
+    assert store.put(old).is_tombstone
+    assert store.get(key(1), 10.0) is None
+    assert store.expire(19.9, 10) == 0
+    assert store.expire(20.0, 10) == 1
+    assert store.count == 0
+
+
+def test_a_tombstone_passes_its_burden_on_to_the_next_shorter_life():
+    store = MemoryStore(10_000)
+    for stamp, end_s in ((1, 30.0), (2, 10.0)):
+        store.put(record(stamp=stamp, expires_at_s=end_s))
+    assert store.expire(10.0, 10) == 1
+    assert store.put(record(stamp=3, expires_at_s=15.0)).tombstone_until_s == 30.0
+    assert store.put(record(stamp=4, expires_at_s=40.0)).tombstone_until_s == 0.0
+
+
+def test_a_late_copy_of_the_same_version_does_not_wake_a_tombstone():
+    store = MemoryStore(10_000)
+    late = record(stamp=2, value=b"new", expires_at_s=10.1)
+    store.put(late._replace(tombstone_until_s=20.0))
+    store.expire(11.0, 10)
+    assert store.put(late).is_tombstone
+    assert store.get(key(1), 5.0) is None
 
 
 def test_overwriting_one_key_for_ever_does_not_grow_the_store():
@@ -154,9 +229,9 @@ def test_overwriting_one_key_for_ever_does_not_grow_the_store():
     for stamp in range(1, 10_000):
         store.put(record(stamp=stamp, expires_at_s=stamp))
     assert store.count == 1
-    assert len(store._expiring) == len(store._seconds) == 1
+    assert len(store._due) == len(store._seconds) == 1
     assert store.expire(1e9, 10) == 1
-    left_over = (store._expiring, store._seconds, store._buckets, store._indexes)
+    left_over = (store._due, store._seconds, store._buckets, store._indexes)
     assert not any(left_over)
 
 
@@ -206,6 +281,19 @@ def test_keys_chosen_to_share_one_bucket_are_scanned_in_order_and_resumed():
         scanned += [r.key for r in found]
     assert scanned == [FIRST, *chosen, LAST]
     assert [r.key for r in store.scan(chosen[9], chosen[12], 500)] == chosen[10:13]
+
+
+def test_notes_are_kept_by_name():
+    store = MemoryStore(10_000)
+    store.write_note("identity", b"one")
+    store.write_note("identity", b"two")
+    assert (store.note("identity"), store.note("peers")) == (b"two", b"")
+
+
+def test_nothing_in_memory_waits_for_a_disk():
+    store = MemoryStore(10_000)
+    store.put(record())
+    assert (store.pending, store.error) == (None, "")
 
 
 def test_both_ends_of_the_circle_can_be_scanned():

@@ -25,7 +25,8 @@ from gdht.wire.codec import (
     interpreted,
 )
 from gdht.wire.framing import HELLO_FRAME_BYTES_MAX
-from gdht.wire.packed import PACKED, Packed
+from gdht.wire.packed import PACKED
+from gdht.wire.parts import Packed
 from gdht.wire.schema import BODIES
 
 API = (m.DhtPut, m.DhtGet, m.DhtSuccess, m.DhtFailure)
@@ -48,8 +49,11 @@ addresses = st.builds("{}:{}".format, hosts, st.integers(1, 65535))
 peer_lists = st.lists(st.builds(Peer, idents, addresses), max_size=9).map(tuple)
 letters = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 names = st.text(letters, max_size=60)
-copies = st.builds(m.RecordCopy, keys, uints(32), uints(8), versions, values)
+copies = st.builds(m.RecordCopy, keys, uints(32), uints(8), versions, values, uints(32))
 copy_lists = st.lists(copies, max_size=5).map(tuple)
+entry_lists = st.lists(st.builds(m.Entry, keys, versions, uints(8)), max_size=5).map(tuple)
+totals = st.binary(min_size=16, max_size=16)
+arc_lists = st.lists(st.builds(m.ArcDigest, idents, idents, uints(32), totals), max_size=5).map(tuple)
 flags = st.lists(st.booleans(), max_size=40).map(tuple)
 counts = uints(64)
 
@@ -58,9 +62,9 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     m.DhtGet: st.builds(m.DhtGet, keys),
     m.DhtSuccess: st.builds(m.DhtSuccess, keys, values),
     m.DhtFailure: st.builds(m.DhtFailure, keys),
-    m.P2pPut: st.builds(m.P2pPut, keys, uints(32), uints(8), versions, st.booleans(), values),
+    m.P2pPut: st.builds(m.P2pPut, keys, uints(32), uints(8), versions, st.booleans(), values, uints(32)),
     m.P2pGet: st.builds(m.P2pGet, keys, st.booleans()),
-    m.P2pSuccess: st.builds(m.P2pSuccess, keys, uints(32), uints(8), versions, values),
+    m.P2pSuccess: st.builds(m.P2pSuccess, keys, uints(32), uints(8), versions, values, uints(32)),
     m.P2pFailure: st.builds(m.P2pFailure, keys, uints(8), names),
     m.P2pGetSuccessor: st.builds(m.P2pGetSuccessor, idents, st.booleans()),
     m.P2pReplySuccessor: st.builds(m.P2pReplySuccessor, idents, st.booleans(), peer_lists),
@@ -72,12 +76,16 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     m.P2pReplyNeighbours: st.builds(m.P2pReplyNeighbours, peer_lists, peer_lists),
     m.P2pNotify: st.builds(m.P2pNotify),
     m.P2pLeave: st.builds(m.P2pLeave),
-    m.P2pOffer: st.builds(m.P2pOffer, st.lists(st.tuples(keys, versions), max_size=5).map(tuple)),
+    m.P2pOffer: st.builds(m.P2pOffer, entry_lists),
     m.P2pReplyOffer: st.builds(m.P2pReplyOffer, flags),
     m.P2pTransfer: st.builds(m.P2pTransfer, copy_lists),
     m.P2pReplyTransfer: st.builds(m.P2pReplyTransfer, flags),
-    m.P2pGetArc: st.builds(m.P2pGetArc, idents, idents, st.just(b"") | keys),
-    m.P2pReplyArc: st.builds(m.P2pReplyArc, st.booleans(), st.booleans(), copy_lists),
+    m.P2pFetch: st.builds(m.P2pFetch, st.lists(keys, max_size=9).map(tuple)),
+    m.P2pReplyFetch: st.builds(m.P2pReplyFetch, st.integers(0, m.RECORDS_PER_MESSAGE_MAX), copy_lists),
+    m.P2pCompare: st.builds(m.P2pCompare, uints(8), arc_lists),
+    m.P2pReplyCompare: st.builds(m.P2pReplyCompare, st.booleans(), flags, st.lists(uints(32), max_size=9).map(tuple)),
+    m.P2pReconcile: st.builds(m.P2pReconcile, uints(8), idents, idents, entry_lists),
+    m.P2pReplyReconcile: st.builds(m.P2pReplyReconcile, st.booleans(), idents, flags, entry_lists),
     m.P2pGetStatus: st.builds(m.P2pGetStatus),
     m.P2pReplyStatus: st.builds(
         m.P2pReplyStatus,
@@ -181,13 +189,13 @@ def test_both_forms_read_any_bytes_alike(message_class: type, data: st.DataObjec
         assert outcome(PACKED[message_class].decode, body) == outcome(interpreted(BODIES[message_class]).decode, body)
 
 
-@pytest.mark.parametrize("message_class", [m.P2pTransfer, m.P2pReplyArc])
+@pytest.mark.parametrize("message_class", [m.P2pTransfer, m.P2pReplyFetch])
 @pytest.mark.parametrize("value_bytes", [m.VALUE_BYTES_MAX, m.VALUE_BYTES_MAX + 1])
 def test_both_forms_bound_the_values_inside(message_class: type, value_bytes: int) -> None:
     body = (
         bytes(CODECS[message_class].body_min - 1)
         + b"\1"
-        + bytes(77)
+        + bytes(81)
         + struct.pack(">H", value_bytes)
         + bytes(value_bytes)
     )
@@ -197,26 +205,51 @@ def test_both_forms_bound_the_values_inside(message_class: type, value_bytes: in
 
 
 MANY = m.RECORDS_PER_MESSAGE_MAX
-EMPTY_COPY = m.RecordCopy(bytes(32), 1, 1, Version(1, 1), b"")
-COUNTED: dict[type, tuple[Any, Any]] = {
-    m.P2pOffer: (m.P2pOffer, (bytes(32), Version(1, 1))),
-    m.P2pReplyOffer: (m.P2pReplyOffer, True),
-    m.P2pTransfer: (m.P2pTransfer, EMPTY_COPY),
-    m.P2pReplyTransfer: (m.P2pReplyTransfer, True),
-    m.P2pReplyArc: (lambda records: m.P2pReplyArc(False, True, records), EMPTY_COPY),
-}
+ENTRY = m.Entry(bytes(32), Version(1, 1), 1)
+COPY = m.RecordCopy(bytes(32), 1, 1, Version(1, 1), b"")
+ARC = m.ArcDigest(1, 2, 3, bytes(16))
+COUNTED = [  # a message as a function of one list in it, what stands in that list, the bytes before its count
+    pytest.param(m.P2pOffer, ENTRY, 0, id="P2pOffer"),
+    pytest.param(m.P2pReplyOffer, True, 0, id="P2pReplyOffer"),
+    pytest.param(m.P2pTransfer, COPY, 0, id="P2pTransfer"),
+    pytest.param(m.P2pReplyTransfer, True, 0, id="P2pReplyTransfer"),
+    pytest.param(m.P2pFetch, bytes(32), 0, id="P2pFetch"),
+    pytest.param(lambda records: m.P2pReplyFetch(MANY, records), COPY, 2, id="P2pReplyFetch"),
+    pytest.param(lambda records: m.P2pReplyFetch(len(records), ()), COPY, 0, id="P2pReplyFetch-asked"),
+    pytest.param(lambda arcs: m.P2pCompare(1, arcs), ARC, 1, id="P2pCompare"),
+    pytest.param(lambda same: m.P2pReplyCompare(True, same, ()), True, 1, id="P2pReplyCompare-same"),
+    pytest.param(lambda counts: m.P2pReplyCompare(True, (), counts), 7, 3, id="P2pReplyCompare-counts"),
+    pytest.param(lambda entries: m.P2pReconcile(1, 2, 3, entries), ENTRY, 65, id="P2pReconcile"),
+    pytest.param(lambda wanted: m.P2pReplyReconcile(True, 2, wanted, ()), True, 33, id="P2pReplyReconcile-wanted"),
+    pytest.param(lambda entries: m.P2pReplyReconcile(True, 2, (), entries), ENTRY, 35, id="P2pReplyReconcile-entries"),
+]
 
 
-@pytest.mark.parametrize("message_class", COUNTED, ids=lambda each: each.__name__)
-def test_both_forms_bound_how_many_one_message_holds(message_class: type) -> None:
-    make, item = COUNTED[message_class]
+@pytest.mark.parametrize(("make", "item", "count_at"), COUNTED)
+def test_both_forms_bound_how_many_one_message_holds(make: Any, item: Any, count_at: int) -> None:
+    message_class = type(make(()))
     by_hand, declared = PACKED[message_class], interpreted(BODIES[message_class])
     body = by_hand.encode(make((item,) * MANY))
     assert outcome(by_hand.decode, body) == outcome(declared.decode, body) != "value"
-    head = 2 if message_class is m.P2pReplyArc else 0
-    one_more = body[:head] + struct.pack(">H", MANY + 1) + body[head + 2 :] + body[-79:]
+    one_more = body[:count_at] + struct.pack(">H", MANY + 1) + body[count_at + 2 :] + bytes(100)
     assert outcome(by_hand.decode, one_more) == outcome(declared.decode, one_more) == "value"
     assert written(by_hand, make((item,) * (MANY + 1))) is written(declared, make((item,) * (MANY + 1))) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        m.P2pOffer((ENTRY,) * MANY),
+        m.P2pFetch((bytes(32),) * MANY),
+        m.P2pCompare(1, (ARC,) * MANY),
+        m.P2pReplyCompare(True, (True,) * MANY, (1,) * MANY),
+        m.P2pReconcile(1, 2, 3, (ENTRY,) * MANY),
+        m.P2pReplyReconcile(True, 2, (True,) * MANY, (ENTRY,) * MANY),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_the_greatest_size_is_that_of_full_lists(message: Any) -> None:
+    assert len(encode_p2p(message, 1)) == 12 + CODECS[type(message)].body_max
 
 
 wild_ints = st.sampled_from([-1, 0, 1, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, 1 << 64, IDENTS - 1, IDENTS])
@@ -225,22 +258,12 @@ wild_texts = st.text(max_size=300) | addresses | st.sampled_from(["", "é" * 128
 wild_versions = st.builds(Version, wild_ints, wild_ints)
 wild_peers = st.builds(Peer, wild_ints, wild_texts)
 wild_flags = st.booleans() | wild_ints
-wild_copies = st.builds(
-    m.RecordCopy, wild_keys, wild_ints, wild_ints, wild_versions, st.sampled_from([b"", bytes(65496)])
-)
-wild_lists = {
-    m.P2pReplySuccessor: st.lists(wild_peers, max_size=3).map(tuple) | st.just((Peer(1, "a:1"),) * 256),
-    m.P2pReplyNeighbours: st.lists(wild_peers, max_size=3).map(tuple) | st.just((Peer(1, "a:1"),) * 255),
-    m.P2pReplyStatus: st.lists(wild_peers, max_size=3).map(tuple),
-    m.P2pOffer: st.lists(st.tuples(wild_keys, wild_versions), max_size=3).map(tuple),
-    m.P2pTransfer: st.lists(wild_copies, max_size=3).map(tuple),
-    m.P2pReplyArc: st.lists(wild_copies, max_size=3).map(tuple),
-    m.P2pReplyOffer: flags | st.just((True,) * (MANY + 1)),
-    m.P2pReplyTransfer: flags | st.just((True,) * MANY),
-}
-
-
-wild_fields = {
+wild_values = st.sampled_from([b"", bytes(65496)])
+wild_copies = st.builds(m.RecordCopy, wild_keys, wild_ints, wild_ints, wild_versions, wild_values, wild_ints)
+wild_entries = st.builds(m.Entry, wild_keys, wild_versions, wild_ints)
+wild_totals = st.sampled_from([b"", bytes(15), bytes(16), bytes(17)])
+wild_arcs = st.builds(m.ArcDigest, wild_ints, wild_ints, wild_ints, wild_totals)
+wild_fields: dict[Any, st.SearchStrategy[Any]] = {
     int: wild_ints,
     bool: wild_flags,
     bytes: wild_keys,
@@ -248,14 +271,20 @@ wild_fields = {
     float: st.floats(),
     Version: wild_versions,
     Peer: wild_peers,
+    tuple[Peer, ...]: st.lists(wild_peers, max_size=3).map(tuple)
+    | st.sampled_from([255, 256]).map(lambda count: (Peer(1, "a:1"),) * count),
+    tuple[bool, ...]: flags | st.sampled_from([MANY, MANY + 1]).map(lambda count: (True,) * count),
+    tuple[int, ...]: st.lists(wild_ints, max_size=3).map(tuple),
+    tuple[bytes, ...]: st.lists(wild_keys, max_size=3).map(tuple),
+    tuple[m.Entry, ...]: st.lists(wild_entries, max_size=3).map(tuple),
+    tuple[m.ArcDigest, ...]: st.lists(wild_arcs, max_size=3).map(tuple),
+    tuple[m.RecordCopy, ...]: st.lists(wild_copies, max_size=3).map(tuple),
 }
 
 
 def wild(message_class: type) -> st.SearchStrategy[Any]:
     """Messages whose fields have the right types and any content."""
-    fields = message_class.__annotations__.values()
-    lists = wild_lists.get(message_class)
-    return st.builds(message_class, *(wild_fields.get(field, lists) for field in fields))
+    return st.builds(message_class, *(wild_fields[field] for field in message_class.__annotations__.values()))
 
 
 @PACKED_CLASSES

@@ -5,20 +5,23 @@ import struct
 import pytest
 
 from gdht.core.messages import (
+    ArcDigest,
     DhtFailure,
     DhtGet,
     DhtPut,
     DhtSuccess,
+    Entry,
     ErrorReason,
     FailureReason,
+    P2pCompare,
     P2pError,
     P2pFailure,
     P2pGet,
-    P2pGetArc,
     P2pHello,
     P2pOffer,
     P2pPing,
     P2pPut,
+    P2pReplyFetch,
     P2pReplyStat,
     P2pReplySuccessor,
     P2pTransfer,
@@ -117,7 +120,7 @@ def test_a_full_batch_fits_into_a_frame() -> None:
     assert P2pDecoder(greeted=True).feed(encode_p2p(batch, 1)) == [(1, batch)]
 
 
-@pytest.mark.parametrize("type_number", [0, 650, 651, 659, 684, 65535])
+@pytest.mark.parametrize("type_number", [0, 650, 651, 659, 688, 65535])
 def test_an_unknown_type_is_passed_on_with_its_request_id(type_number: int) -> None:
     stream = frame(type_number, b"from the future") + encode_p2p(P2pPing(), 8)
     assert P2pDecoder(greeted=True).feed(stream) == [(7, UnknownMessage(type_number)), (8, P2pPing())]
@@ -132,8 +135,8 @@ def test_only_the_dialling_side_takes_an_error_for_a_hello() -> None:
 
 def test_the_refusal_says_which_field_was_wrong() -> None:
     with pytest.raises(BrokenStream) as caught:
-        P2pDecoder(greeted=True).feed(frame(678, bytes(70)))
-    assert "cursor" in caught.value.detail
+        P2pDecoder(greeted=True).feed(frame(681, struct.pack(">32xd", 2.0) + bytes(13)))
+    assert "owned_ratio" in caught.value.detail
     assert "\n" not in caught.value.detail
 
 
@@ -167,10 +170,14 @@ WRONG = {
     "peers": P2pReplySuccessor(1, True, (Peer(1, "a:1"),) * 256),
     "address": P2pHello(1, 1, "default", Peer(1, "nowhere")),
     "ring": P2pHello(1, 1, "x" * 256, Peer(1, "a:1")),
-    "cursor": P2pGetArc(1, 2, b"short"),
+    "tombstone": P2pPut(KEY, 1, 1, NO_VERSION, False, b"", -1),
+    "late tombstone": P2pPut(KEY, 1, 1, NO_VERSION, False, b"", 1 << 32),
+    "total": P2pCompare(1, (ArcDigest(1, 2, 3, bytes(15)),)),
+    "copies": P2pOffer((Entry(KEY, NO_VERSION, 256),)),
+    "asked": P2pReplyFetch(501, ()),
     "digest": P2pReplyStat(KEY, False, 0, 0, NO_VERSION, 0, b""),
     "frame": P2pTransfer((RecordCopy(KEY, 1, 1, NO_VERSION, bytes(65495)),) * 17),
-    "entries": P2pOffer(((KEY, NO_VERSION),) * 501),
+    "entries": P2pOffer((Entry(KEY, NO_VERSION, 1),) * 501),
     "records": P2pTransfer((RecordCopy(KEY, 1, 1, NO_VERSION, b""),) * 501),
     "class": Peer(1, "a:1"),
 }

@@ -28,6 +28,7 @@ from gdht.core.ring import Ring
 from gdht.errors import CallTimeout, GdhtError, PeerUnreachable, RemoteError
 from gdht.node import membership
 from gdht.node.handlers import handle
+from gdht.node.later import Later
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State
@@ -156,6 +157,7 @@ class ScriptedRuntime:
 
     def __init__(self, outcomes: tuple[Outcome, ...] = ()) -> None:
         self.rng = Random(0)
+        self.boot = ""
         self._outcomes = iter(outcomes)
         self._now_s = 0.0
 
@@ -251,6 +253,7 @@ class NodeRunner:
         ring = node.ring
         reply = handle(node, self._peers[sender], request, EPOCH_S)
         assert node.ring is ring, "a handler moves no pointers"
+        assert not isinstance(reply, Later), "ring maintenance writes nothing"
         return reply, Local(core, tuple(sorted(self._offsets[ident] for ident in node.notified)))
 
     def turned(self, message: Any, by: int) -> Any:

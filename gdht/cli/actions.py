@@ -1,0 +1,146 @@
+"""`gdht drain` and `gdht leave`: have a node take no more clients, hand its records over, go; and wait until it has."""
+
+import sys
+import time
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gdht.cli.admin_port import AdminPort, AdminUnreachable, Json, tells_admin
+from gdht.cli.group import Number
+from gdht.cli.tables import counted, print_json, print_table, short, span
+
+POLL_S = 0.2
+"""How often to look how far the node is."""
+
+DRAIN_S = 10.0
+LEAVE_S = 60.0
+LEAVE_S_MAX = 86400.0
+GOODBYE_S = 10.0
+"""How long after its deadline a leaver may need to finish what clients asked, say goodbye and end."""
+
+
+def _timeout_option(default: float, words: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        metavar="SECONDS",
+        type=Number(min=0, min_open=True, max=LEAVE_S_MAX),
+        default=default,
+        show_default=True,
+        help=words,
+    )
+
+
+@click.command(short_help="Have a node take no more clients.")
+@tells_admin
+@_timeout_option(DRAIN_S, "How long to wait until its clients are gone.")
+@click.pass_context
+def drain(ctx: click.Context, port: AdminPort, timeout_s: float) -> None:
+    """Have a node take no more clients, and wait until it has finished what they asked; exit code 1 if it has not.
+
+    It stays in the ring and keeps its records, and is not ready any more. To undo this, start it anew.
+
+    \b
+    gdht drain --admin 127.0.0.1:8001
+    """
+    ends_at_s = time.monotonic() + timeout_s
+    port.tell("drain")
+    while clients := _clients(port):
+        if time.monotonic() >= ends_at_s:
+            click.echo(f"{counted(clients, 'client')} still connected after {timeout_s:g} s.", err=True)
+            ctx.exit(1)
+        time.sleep(POLL_S)
+    click.echo("Drained: no clients any more; the node stays in the ring.")
+
+
+def _clients(port: AdminPort) -> int:
+    answer = port.ask("node")
+    with port.reading():
+        return int(answer["connections"]["api"])
+
+
+@click.command(short_help="Have a node hand its records over and leave the ring.")
+@tells_admin
+@_timeout_option(LEAVE_S, "How long it may look for takers of its records.")
+@click.option("--dry-run", is_flag=True, help="Only show who would get how much.")
+@click.option("--json", "as_json", is_flag=True, help="The node's plan, or how it ended, as JSON.")
+@click.pass_context
+def leave(ctx: click.Context, port: AdminPort, timeout_s: float, dry_run: bool, as_json: bool) -> None:
+    """Have a node drain, hand its records over, leave the ring and end; wait until it is gone.
+
+    Exit code 1 when records found no taker in time, or when how it ended was not seen.
+
+    \b
+    gdht leave --dry-run
+    gdht leave --timeout 120
+    """
+    if dry_run:
+        return _show_plan(port, port.tell("leave?dry_run=1"), as_json)
+    answer = port.ask("node")
+    port.tell(f"leave?timeout={timeout_s:g}")
+    with _progress() as progress:
+        answer = _watch(port, answer, progress, time.monotonic() + timeout_s + GOODBYE_S)
+    with port.reading():
+        left, words = _outcome(answer)
+    if as_json:
+        print_json(answer["handover"])
+    click.echo(words, err=not left or as_json)
+    return None if left else ctx.exit(1)
+
+
+def _show_plan(port: AdminPort, plan: Json, as_json: bool) -> None:
+    with port.reading():
+        rows = [(short(one["id"]), one["address"], one["keys"], one["bytes"]) for one in plan["receivers"]]
+        rows.append(("total", "", plan["keys"], plan["bytes"]))
+    if as_json:
+        print_json(plan)
+    else:
+        print_table(("node", "address", "keys>", "bytes>"), rows)
+
+
+def _progress() -> Progress:
+    """A bar on standard error, only where that is a terminal."""
+    words = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} records")
+    console = Console(stderr=True)
+    return Progress(words, BarColumn(), TimeElapsedColumn(), console=console, disable=not sys.stderr.isatty())
+
+
+def _watch(port: AdminPort, answer: Json, progress: Progress, ends_at_s: float) -> Json:
+    """Follow a leaver until its port is closed; the last that it told."""
+    task = progress.add_task("handing over", total=0)
+    while time.monotonic() < ends_at_s:
+        try:
+            answer = port.ask("node")
+        except AdminUnreachable:
+            break
+        with port.reading():
+            if told := _leaving(answer):
+                progress.update(task, total=max(told["keys_total"], told["keys_done"]), completed=told["keys_done"])
+        time.sleep(POLL_S)
+    return answer
+
+
+def _leaving(answer: Json) -> Json | None:
+    handover: Json | None = answer["handover"]
+    return handover if handover and handover["kind"] == "leave" else None
+
+
+def _outcome(answer: Json) -> tuple[bool, str]:
+    """Whether all went well, from the last that a leaver told; and a line about it."""
+    told = _leaving(answer)
+    if told is None and answer["successors"]:
+        return False, "It is gone; how that ended was not seen."
+    if told is None:
+        keys = sum(answer["keys"][role] for role in ("owned", "replica", "misplaced"))
+        return keys == 0, "It has left; it was alone" + (
+            f", and {counted(keys, 'record')} found no taker." if keys else "."
+        )
+    handed_over = f"{counted(told['keys_done'], 'record')} handed over in {span(told['seconds'])}"
+    if told["keys_without_taker"]:
+        return False, f"It has left: {handed_over}, but {counted(told['keys_without_taker'], 'record')} found no taker."
+    if told["ended"]:
+        return True, f"It has left: {handed_over}."
+    return False, f"Its end was not seen: {handed_over} of about {told['keys_total']} when it was last heard of."

@@ -1,0 +1,189 @@
+"""Digests of sets of records: sums by which two nodes find out where they differ without naming what they hold.
+
+Each record counts as one hash of key, version and replication, and a set as the sum of them, so that one record comes
+and goes in the same few steps however many there are. `DigestTree` keeps the sums of the arcs whose identifiers begin
+alike, in a tree of 16 branches at each of four levels; an arc of any bounds is some of those, and what is left at its
+two ends.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+from gdht.core.ident import IDENTS, ident_bytes
+from gdht.core.records import Record, Version
+
+TOTAL_BYTES = 16
+TOTALS = 1 << 8 * TOTAL_BYTES
+"""Sums are counted modulo this: two different sets of records have the same one by chance once in 2^128."""
+
+LEAF_BITS = 16
+"""The records whose identifiers begin with the same so many bits share a leaf."""
+
+BRANCH_BITS = 4
+LEVELS = LEAF_BITS // BRANCH_BITS
+LEAVES = 1 << LEAF_BITS
+LEAF_SHIFT = 256 - LEAF_BITS
+
+
+class Digest(NamedTuple):
+    """A set of records in short. total: the sum of their hashes. tombstones: how many of `records` are ones."""
+
+    records: int = 0
+    total: int = 0
+    tombstones: int = 0
+    size_bytes: int = 0
+
+    def plus(self, other: "Digest") -> "Digest":
+        """The digest of both sets together, which have no record in common."""
+        return Digest(
+            self.records + other.records,
+            (self.total + other.total) % TOTALS,
+            self.tombstones + other.tombstones,
+            self.size_bytes + other.size_bytes,
+        )
+
+    def minus(self, other: "Digest") -> "Digest":
+        """The digest of this set without another one, all of which is in it."""
+        return Digest(
+            self.records - other.records,
+            (self.total - other.total) % TOTALS,
+            self.tombstones - other.tombstones,
+            self.size_bytes - other.size_bytes,
+        )
+
+    @property
+    def total_bytes(self) -> bytes:
+        """The sum as it travels: 16 bytes."""
+        return self.total.to_bytes(TOTAL_BYTES, "big")
+
+
+NOTHING = Digest()
+
+FIELD_BITS = 48
+FIELD_MASK = (1 << FIELD_BITS) - 1
+"""In the tree a digest is one number, so that one addition adds all its fields: the sum on top, where it may grow or
+become negative without touching the others; then sizes, tombstones and records, in so many bits each."""
+
+
+def _pack(digest: Digest) -> int:
+    count, total, tombstones, size_bytes = digest
+    return ((total << FIELD_BITS | size_bytes) << FIELD_BITS | tombstones) << FIELD_BITS | count
+
+
+def _unpack(packed: int) -> Digest:
+    return Digest(
+        packed & FIELD_MASK,
+        (packed >> 3 * FIELD_BITS) % TOTALS,
+        packed >> FIELD_BITS & FIELD_MASK,
+        packed >> 2 * FIELD_BITS & FIELD_MASK,
+    )
+
+
+def entry_hash(key: bytes, version: Version, replication: int) -> int:
+    """What one record adds to the sum. Its value is not looked at: one version has one value."""
+    stamped = version.stamp.to_bytes(8, "big") + ident_bytes(version.coordinator) + replication.to_bytes(1, "big")
+    return int.from_bytes(blake2b(key + stamped, digest_size=TOTAL_BYTES).digest(), "big")
+
+
+def digest_of(record: Record, size_bytes: int) -> Digest:
+    """The digest of one record. size_bytes: what it counts against the store's limit."""
+    return Digest(1, entry_hash(record.key, record.version, record.replication), int(record.is_tombstone), size_bytes)
+
+
+def leaf_of(key: bytes) -> int:
+    """The leaf that a key belongs to: its first 16 bits."""
+    return key[0] << 8 | key[1]
+
+
+class Cover(NamedTuple):
+    """An arc: the digest of the whole leaves in it, and the ranges [first, last] of identifiers left at its ends."""
+
+    digest: Digest
+    edges: tuple[tuple[int, int], ...]
+
+
+class DigestTree:
+    """Digests by replication and by leading bits of the identifier.
+
+    Records of different replication are kept apart, since the nodes of one arc share only those with enough copies.
+    """
+
+    def __init__(self) -> None:
+        self._levels: dict[int, tuple[dict[int, int], ...]] = {}  # replication: per level, prefix: packed digest
+
+    def change(self, replication: int, leaf: int, gone: Digest, new: Digest) -> None:
+        """Replace part of what a leaf holds: `gone` must be in it."""
+        levels = self._levels.get(replication)
+        if levels is None:
+            levels = self._levels[replication] = tuple({} for _ in range(LEVELS))
+        difference = _pack(new) - _pack(gone)
+        prefix = leaf
+        for digests in reversed(levels):
+            packed = digests.get(prefix, 0) + difference
+            if packed & FIELD_MASK:
+                digests[prefix] = packed
+            else:
+                digests.pop(prefix, None)
+            prefix >>= BRANCH_BITS
+
+    def leaf(self, replication: int, leaf: int) -> Digest:
+        """What one leaf holds."""
+        levels = self._levels.get(replication)
+        return _unpack(levels[-1].get(leaf, 0)) if levels else NOTHING
+
+    def leaves(self) -> Iterator[tuple[int, int, Digest]]:
+        """Every leaf that holds something: replication, leaf, digest."""
+        for replication, levels in self._levels.items():
+            for leaf, packed in levels[-1].items():
+                yield replication, leaf, _unpack(packed)
+
+    def cover(self, start: int, end: int, replication: int = 1) -> Cover:
+        """The arc (start, end] of records with at least so much replication; start = end: the whole circle."""
+        chosen = [levels for copies, levels in self._levels.items() if copies >= replication]
+        if start == end:
+            start = end = IDENTS - 1  # where the whole circle cuts no leaf
+        packed = 0
+        edges: list[tuple[int, int]] = []
+        for first, last in plain_ranges(start, end):
+            begin, stop = -(-first >> LEAF_SHIFT), last + 1 >> LEAF_SHIFT
+            if begin >= stop:
+                edges += _cut(first, last)
+                continue
+            edges += _cut(first, (begin << LEAF_SHIFT) - 1) + _cut(stop << LEAF_SHIFT, last)
+            packed += sum(_sum(levels, begin, stop) for levels in chosen)
+        return Cover(_unpack(packed), tuple(edges) if chosen else ())
+
+
+def plain_ranges(start: int, end: int) -> list[tuple[int, int]]:
+    """The arc (start, end] as ranges [first, last] that do not cross zero; start = end: the whole circle.
+
+    >>> plain_ranges(3, 9), plain_ranges(9, 3) == [(10, IDENTS - 1), (0, 3)]
+    ([(4, 9)], True)
+    """
+    if start < end:
+        return [(start + 1, end)]
+    return [*_cut(start + 1, IDENTS - 1), (0, end)]
+
+
+def _cut(first: int, last: int) -> list[tuple[int, int]]:
+    return [(first, last)] if first <= last else []
+
+
+def _sum(levels: tuple[dict[int, int], ...], begin: int, stop: int) -> int:
+    """The packed digest of the leaves from `begin` to before `stop`: whole branches, and parts of two at the ends."""
+    packed = 0
+    cut: list[int] = [0]  # the root
+    for level, digests in enumerate(levels):
+        width = LEAVES >> BRANCH_BITS * (level + 1)
+        children = (child for parent in cut for child in range(parent << BRANCH_BITS, parent + 1 << BRANCH_BITS))
+        cut = []
+        for prefix in children:
+            first = prefix * width
+            if prefix not in digests or first + width <= begin or first >= stop:
+                continue
+            if begin <= first and first + width <= stop:
+                packed += digests[prefix]
+            else:
+                cut.append(prefix)
+    return packed

@@ -1,0 +1,29 @@
+"""Replies that wait for the disk: what a node says it has stored must still be there after a crash."""
+
+from collections.abc import Callable
+
+from gdht.core.messages import Reply
+from gdht.errors import StoreError
+from gdht.node.storage import Commit, Store
+
+
+class Later:
+    """A reply that holds once a commit has ended well. refused: makes the one to give when it has not."""
+
+    def __init__(self, commit: Commit, reply: Reply, refused: Callable[[StoreError], Reply]) -> None:
+        self._commit = commit
+        self._reply = reply
+        self._refused = refused
+
+    def when_ready(self, send: Callable[[Reply], None]) -> None:
+        """Have `send` called with the reply, once it is clear which. Switches: no."""
+        self._commit.when_ended(lambda error: send(self._refused(error) if error else self._reply))
+
+
+Answer = Reply | Later
+
+
+def when_durable(store: Store, reply: Reply, refused: Callable[[StoreError], Reply]) -> Answer:
+    """A reply that says what the store holds, to be given when all that was written to it so far is durable."""
+    commit = store.pending
+    return reply if commit is None else Later(commit, reply, refused)

@@ -1,0 +1,102 @@
+"""Copies of records on their way between nodes: taking them in, and cutting arcs of the ring into bounded batches."""
+
+from collections.abc import Iterable, Iterator
+
+from gdht.core.ident import IDENTS, ident_bytes
+from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, Entry, RecordCopy
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_S_MAX, Record
+from gdht.errors import StoreError
+from gdht.node.state import NodeState
+from gdht.node.storage import Store
+
+BATCH_BYTES_MAX = 512 * 1024
+BATCH_RECORDS_MAX = RECORDS_PER_MESSAGE_MAX
+"""One batch of records in a transfer ends at whichever comes first."""
+
+SCAN_RECORDS = 500
+"""How many records are read from the store at a time."""
+
+
+def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
+    """Store a copy unless a newer one is here; returns what is held now. Switches: no.
+
+    A record's replication never shrinks while an older copy lives: the nodes that hold that one must get this one too,
+    or the old value would be back when the new one's life is over. now_s: by the clock of lives.
+
+    Raises: StoreError with reason ttl, too_large, version, or one of the store's own.
+    """
+    try:
+        _check_copy(node, copy)
+        older = node.store.get(copy.key, now_s)
+        replication = min(max(copy.replication, older.replication if older else 1), node.config.max_replication)
+        held = node.store.put(_to_record(copy, replication, now_s))
+    except StoreError as error:
+        node.stats.store_rejected_writes[error.reason] += 1
+        raise
+    node.clock.observe(held.version)
+    return held
+
+
+def _check_copy(node: NodeState, copy: RecordCopy) -> None:
+    if copy.ttl_ms <= 0 and copy.tombstone_ms <= 0:
+        raise StoreError("ttl", "nothing is left of its life")
+    if len(copy.value) > VALUE_BYTES_MAX:
+        raise StoreError("too_large", f"{len(copy.value)} bytes are more than {VALUE_BYTES_MAX}")
+    if node.clock.is_ahead(copy.version):
+        raise StoreError("version", f"its stamp is more than {CLOCK_AHEAD_S_MAX:.0f} s ahead of our clock")
+
+
+def _to_record(copy: RecordCopy, replication: int, now_s: float) -> Record:
+    """A copy as it is kept from now on; one without any life left is a tombstone."""
+    expires_at_s = now_s + min(copy.ttl_ms / 1000, TTL_S_MAX)
+    tombstone_until_s = now_s + min(copy.tombstone_ms / 1000, TTL_S_MAX) if copy.tombstone_ms > 0 else 0.0
+    record = Record(copy.key, copy.value, copy.version, expires_at_s, replication, tombstone_until_s)
+    return record if copy.ttl_ms > 0 else record.buried()
+
+
+def to_copy(record: Record, now_s: float) -> RecordCopy:
+    """A record as it travels, with what is left of its life, or as the tombstone that it is or should be by now."""
+    ttl_ms, tombstone_ms = max(record.ttl_ms(now_s), 0), max(record.tombstone_ms(now_s), 0)
+    value = record.value if ttl_ms else b""
+    return RecordCopy(record.key, ttl_ms, record.replication, record.version, value, tombstone_ms)
+
+
+def is_needed(copy: RecordCopy) -> bool:
+    """Whether a copy is still worth sending: it lives, or older ones might."""
+    return copy.ttl_ms > 0 or copy.tombstone_ms > 0
+
+
+def lacks(store: Store, entry: Entry) -> bool:
+    """Whether a store would keep more of a record than it has: a newer version, or wider replication."""
+    held = store.held(entry.key)
+    if held is None or held.version < entry.version:
+        return True
+    return held.version == entry.version and held.replication < entry.replication
+
+
+def scan_all(store: Store) -> Iterator[Record]:
+    """Every record in order of keys, as the store holds it while the iteration goes on; the caller may switch."""
+    return _scan(store, b"", ident_bytes(IDENTS - 1))
+
+
+def batches(copies: Iterable[RecordCopy]) -> Iterator[tuple[RecordCopy, ...]]:
+    """Cut copies into batches for one message each; no more are taken than go into the next one."""
+    batch: list[RecordCopy] = []
+    size = 0
+    for copy in copies:
+        batch.append(copy)
+        size += len(copy.value)
+        if len(batch) >= BATCH_RECORDS_MAX or size >= BATCH_BYTES_MAX:
+            yield tuple(batch)
+            batch, size = [], 0
+    if batch:
+        yield tuple(batch)
+
+
+def _scan(store: Store, after: bytes, last: bytes) -> Iterator[Record]:
+    while True:
+        records = store.scan(after, last, SCAN_RECORDS)
+        yield from records
+        if len(records) < SCAN_RECORDS:
+            return
+        after = records[-1].key

@@ -1,0 +1,191 @@
+"""get: ask the owner, then everybody who may hold a replica; the newest copy wins.
+
+The owner's word is enough where it is sure of its arc. Who is found to lack the newest copy is given it.
+"""
+
+from typing import NamedTuple
+
+from gdht.core.ident import key_ident
+from gdht.core.lookup import Found
+from gdht.core.messages import FailureReason, P2pFailure, P2pGet, P2pPut, P2pSuccess
+from gdht.core.peer import Peer
+from gdht.core.placement import quorum
+from gdht.errors import LookupFailed
+from gdht.node.ask import ask_each
+from gdht.node.replication.search import Reading, Search
+from gdht.node.runtime import Outcome, Runtime
+from gdht.node.state import NodeState
+from gdht.node.status import State
+
+
+class GetOutcome(NamedTuple):
+    """result: success, not_found, timeout or error. value: None unless success. detail: for people, why it is none."""
+
+    result: str
+    value: bytes | None
+    detail: str = ""
+
+
+NOT_FOUND = GetOutcome("not_found", None)
+
+
+def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
+    """Find the newest value under a key. Switches: yes."""
+    started_s = rt.now()
+    outcome = _get(rt, node, key)
+    if outcome.result != "success":
+        wall_s, seconds = node.clock.wall_s(), rt.now() - started_s
+        node.failures.note(wall_s, "get", key, outcome.result, outcome.detail, seconds)
+    return outcome
+
+
+def _get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
+    if not node.is_member:
+        return GetOutcome("error", None, f"this node is {node.state.value}")
+    search = Search(rt, node, "get")
+    for _ in search.attempts(rt):
+        try:
+            found = search.find(rt, node, key, node.config.replication)
+            outcome = _read(rt, node, key, found, search)
+        except LookupFailed as error:
+            search.dead.clear()
+            search.why = f"the owner was not found: {error}"
+            continue
+        if outcome is not None:
+            return outcome
+    if search.newest is not None:
+        return _outcome(search.newest.at(rt.now()))  # of those that answer, nobody has a newer one
+    return GetOutcome("timeout" if search.timed_out or search.dead else "error", None, search.why)
+
+
+def try_get(node: NodeState, key: bytes, now_s: float) -> GetOutcome | None:
+    """The same without a switch, when this node is the owner and has the record; None when others are needed."""
+    ring = node.ring
+    ident = key_ident(key)
+    if node.state is not State.ACTIVE or not ring.owns(ident):
+        return None
+    if (ring.successors and not ring.predecessors) or not (node.arc.is_sure_of(ident) or ring.alone):
+        return None
+    record = node.store.get(key, now_s)
+    if record is not None:
+        return GetOutcome("success", record.value)
+    if not ring.alone or node.arc.receiving:
+        return None
+    node.failures.note(node.clock.wall_s(), "get", key, NOT_FOUND.result, "", 0.0)
+    return NOT_FOUND
+
+
+def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search) -> GetOutcome | None:
+    """Ask the owner, then its replicas; None when it is worth another attempt. Raises: LookupFailed."""
+    owner = found.owner
+    _, reply = next(ask_each(rt, node, [(owner, P2pGet(key, as_owner=True))]))
+    if isinstance(reply, P2pSuccess):
+        return _outcome(reply)
+    search.note(owner, reply)
+    if isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE:
+        return _read_replicas(rt, node, key, found.peers, None, search) if search.dead else None
+    if len(found.peers) < node.config.max_replication and not node.ring.spans:
+        search.via = (owner,) if isinstance(reply, P2pFailure) else ()
+        found = search.find(rt, node, key, node.config.max_replication)
+    others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
+    return _read_replicas(rt, node, key, (owner, *others), reply, search)
+
+
+class Readings:
+    """What those who may hold a replica said.
+
+    lacking: who has none; stale: who has an older version than another. silent: who gave no answer. sure: somebody
+    knows that it has none, as it has got all of its share.
+    """
+
+    def __init__(self) -> None:
+        self.copies: list[tuple[Peer, Reading]] = []
+        self.lacking: list[Peer] = []
+        self.silent: list[Peer] = []
+        self.sure = False
+
+    def note(self, peer: Peer, outcome: Outcome | None, now_s: float) -> None:
+        """Take in one answer, or that there was none."""
+        if isinstance(outcome, P2pSuccess):
+            self.copies.append((peer, Reading(outcome, now_s)))
+        elif isinstance(outcome, P2pFailure):
+            self.lacking.append(peer)
+            self.sure |= _says_not_found(outcome)
+        else:
+            self.silent.append(peer)
+
+    @property
+    def newest(self) -> Reading | None:
+        """The newest copy, None when nobody has any."""
+        return max((reading for _, reading in self.copies), key=lambda reading: reading.copy.version, default=None)
+
+    @property
+    def behind(self) -> tuple[Peer, ...]:
+        """Those that lack the newest copy."""
+        newest = self.newest
+        stale = (peer for peer, reading in self.copies if newest and reading.copy.version < newest.copy.version)
+        return (*self.lacking, *stale)
+
+
+def _read_replicas(
+    rt: Runtime,
+    node: NodeState,
+    key: bytes,
+    peers: tuple[Peer, ...],
+    owner_reply: Outcome | None,
+    search: Search,
+) -> GetOutcome | None:
+    """Ask everybody who may hold a replica; the newest copy wins and is given to those who lacked it.
+
+    peers: the owner first; one that is not sure of its arc is asked again, for whatever copy it has. owner_reply:
+    None when the true owner is dead and its heir, the first of the peers, has not noticed yet: then a copy will do, but
+    that there is none is no answer. Nor is a copy while so many are silent that they may hold a newer one.
+    """
+    peers = peers[: node.config.max_replication]
+    unsure = isinstance(owner_reply, P2pFailure) and owner_reply.reason == FailureReason.NOT_HERE_YET
+    readings = Readings()
+    asked = peers
+    if owner_reply is not None and not unsure:
+        asked = peers[1:]
+        readings.note(peers[0], owner_reply, rt.now())
+    for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in asked]):
+        if not isinstance(outcome, P2pSuccess):
+            search.note(peer, outcome)
+        readings.note(peer, outcome, rt.now())
+    newest = readings.newest
+    if newest is None:
+        search.why = f"no copy found; {len(readings.silent)} of {len(peers)} gave no answer"
+        everybody_answered = owner_reply is not None and not readings.silent
+        return NOT_FOUND if everybody_answered and readings.sure else None
+    replication = newest.copy.replication
+    holders = peers[:replication]
+    _repair_after_read(rt, node, newest, tuple(peer for peer in readings.behind if peer in holders))
+    missed = sum(peer in holders for peer in readings.silent)
+    if missed < quorum(node.config.write_quorum, replication):
+        return _outcome(newest.at(rt.now()))
+    if search.newest is None or search.newest.copy.version < newest.copy.version:
+        search.newest = newest
+    return None
+
+
+def _outcome(newest: P2pSuccess) -> GetOutcome:
+    """What the newest version comes to; of a tombstone, that there is nothing."""
+    return GetOutcome("success", newest.value) if newest.ttl_ms else NOT_FOUND
+
+
+def _says_not_found(outcome: Outcome | None) -> bool:
+    """Whether a node is sure that it does not hold a record; "not here yet" is not."""
+    return isinstance(outcome, P2pFailure) and outcome.reason == FailureReason.NOT_FOUND
+
+
+def _repair_after_read(rt: Runtime, node: NodeState, newest: Reading, lacking: tuple[Peer, ...]) -> None:
+    """Give a record to the replicas that lacked it, beside the answer to the client. Switches: no."""
+    if not lacking:
+        return
+
+    def write_back() -> None:
+        request = P2pPut(**newest.at(rt.now())._asdict(), as_owner=False)
+        for _peer, outcome in ask_each(rt, node, [(peer, request) for peer in lacking]):
+            node.stats.repaired_keys["read"] += isinstance(outcome, P2pSuccess)
+
+    rt.spawn(write_back, "read_repair")

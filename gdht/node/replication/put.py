@@ -1,0 +1,226 @@
+"""put: the node that took a client's request coordinates, the owner decides, the replicas follow.
+
+A put goes to the owner and the `replication - 1` nodes after it at once. It has succeeded when the owner, which is whom
+gets ask, and a write quorum have stored it durably, and know for how long older copies of it might come back.
+"""
+
+from typing import NamedTuple
+
+from gdht.core.ident import key_ident
+from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPut, P2pSuccess, RecordCopy, Request
+from gdht.core.peer import Peer
+from gdht.core.placement import quorum
+from gdht.core.records import TTL_S_MAX, Version
+from gdht.errors import CallTimeout, LookupFailed, StoreError
+from gdht.node.ask import ask_each
+from gdht.node.replication.copies import accept_copy
+from gdht.node.replication.search import Search
+from gdht.node.runtime import Outcome, Runtime
+from gdht.node.state import NodeState
+from gdht.node.status import State
+
+RESERVE_POLL_S = 0.002
+"""How often a put looks whether its stamp is reserved yet; that takes one commit, every few seconds."""
+
+TOMBSTONE_SLACK_MS = 1000
+"""Two nodes that measure how long the same older copy may live agree to within this."""
+
+
+class PutOutcome(NamedTuple):
+    """result: success, quorum, timeout, invalid or error. acknowledged of wanted: how many replicas stored it durably.
+
+    detail: for people, why it is no success.
+    """
+
+    result: str
+    acknowledged: int
+    wanted: int
+    detail: str = ""
+
+
+def put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
+    """Store a value at its owner and replicas. ttl_s, replication: 0 means the configured default. Switches: yes."""
+    started_s = rt.now()
+    outcome = _put(rt, node, key, value, ttl_s, replication)
+    node.stats.put_acknowledged_replicas.observe(outcome.acknowledged)
+    if outcome.result != "success":
+        result, acknowledged, wanted, detail = outcome
+        wall_s, seconds = node.clock.wall_s(), rt.now() - started_s
+        node.failures.note(wall_s, "put", key, result, detail, seconds, acknowledged, wanted)
+    return outcome
+
+
+def _put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
+    if not node.is_member:
+        return PutOutcome("error", 0, 0, f"this node is {node.state.value}")
+    if len(value) > VALUE_BYTES_MAX:
+        return PutOutcome("invalid", 0, 0, f"{len(value)} bytes are more than {VALUE_BYTES_MAX}")
+    if not _reserve_stamps(rt, node):
+        return _no_stamp(node)
+    return _put_copy(rt, node, _new_copy(node, key, value, ttl_s, replication))
+
+
+def _reserve_stamps(rt: Runtime, node: NodeState) -> bool:
+    """Have the stamps that are given next written down first, lest older ones be given after a restart.
+
+    Whether that was possible: a node whose disk takes nothing takes no puts. Switches: yes.
+    """
+    deadline_s = rt.now() + node.config.call_timeout
+    while not node.clock.reserve():
+        if node.clock.error or rt.now() >= deadline_s:
+            return False
+        rt.sleep(RESERVE_POLL_S)
+    return True
+
+
+def _no_stamp(node: NodeState) -> PutOutcome:
+    """No version can be given that would surely be the newest after a restart, too."""
+    error = node.clock.error or StoreError("disk", "the disk is too slow")
+    node.stats.store_rejected_writes[error.reason] += 1
+    return PutOutcome("error", 0, 0, f"this node cannot write down which versions it gives: {error}")
+
+
+def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float) -> PutOutcome | None:
+    """The same without a switch, when all replicas are this node and it has no disk; None when others are needed."""
+    ring = node.ring
+    if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or node.store.is_durable:
+        return None
+    if not node.clock.reserve():
+        return None
+    if ring.successors and (_replication(node, replication) > 1 or not ring.predecessors):
+        return None
+    if not ring.owns(key_ident(key)) or not node.arc.is_ours(key_ident(key)):
+        return None
+    held = node.store.held(key)
+    if held is not None and (ring.successors or held.is_tombstone):
+        return None  # the replicas of the older copy must hear of this one
+    try:
+        accept_copy(node, _new_copy(node, key, value, ttl_s, replication), now_s)
+    except StoreError as error:
+        node.failures.note(node.clock.wall_s(), "put", key, "quorum", str(error), 0.0, 0, 1)
+        return PutOutcome("quorum", 0, 1, str(error))
+    node.stats.replica_writes["ok"] += 1
+    node.stats.put_acknowledged_replicas.observe(1)
+    return PutOutcome("success", 1, 1)
+
+
+def _replication(node: NodeState, replication: int) -> int:
+    return min(replication or node.config.replication, node.config.max_replication)
+
+
+def _new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> RecordCopy:
+    ttl_ms = min(ttl_s or node.config.default_ttl, node.config.max_ttl) * 1000
+    return RecordCopy(key, ttl_ms, _replication(node, replication), node.clock.stamp(), value)
+
+
+class Round(NamedTuple):
+    """One attempt at a put.
+
+    newest: the latest version held by anybody asked. replication, tombstone_ms: how many nodes hold an older copy, and
+    for how long it may live, where that is more than was written. again: worth another attempt.
+    """
+
+    outcome: PutOutcome
+    newest: Version
+    replication: int
+    tombstone_ms: int
+    again: bool
+
+
+def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
+    """Write until a quorum has it, in a version that is the newest and with all that is known of older copies."""
+    search = Search(rt, node, "put")
+    outcome = PutOutcome("error", 0, copy.replication, "no attempt was made")
+    aging = Aging(rt.now(), copy)
+    for _ in search.attempts(rt):
+        try:
+            found = search.find(rt, node, copy.key, copy.replication)
+        except LookupFailed as error:
+            search.dead.clear()
+            outcome = outcome._replace(detail=f"the owner was not found: {error}")
+            continue
+        copy = aging.at(rt.now(), copy)
+        if copy.ttl_ms <= 0:
+            outcome = outcome._replace(detail=f"its life was over before it was stored; {outcome.detail}")
+            break
+        written = _write(rt, node, copy, found.peers[: copy.replication], search)
+        outcome = written.outcome
+        if written.newest > copy.version:
+            outcome = outcome._replace(result="quorum", detail="a newer version is held")
+            node.clock.observe(written.newest)
+            if not _reserve_stamps(rt, node):
+                return _no_stamp(node)
+            copy = copy._replace(version=node.clock.stamp())
+        elif written.replication > copy.replication:
+            copy = copy._replace(replication=min(written.replication, node.config.max_replication))
+        elif written.tombstone_ms > copy.tombstone_ms + TOMBSTONE_SLACK_MS:
+            copy = aging.bury(rt.now(), copy, written.tombstone_ms)
+        elif not written.again:
+            break
+    if outcome.result != "success" and search.timed_out:
+        outcome = outcome._replace(result="timeout")
+    return outcome
+
+
+class Aging:
+    """What is left of a copy's times as attempts go by, counted from when it was made."""
+
+    def __init__(self, now_s: float, copy: RecordCopy) -> None:
+        self._expires_at_s = now_s + copy.ttl_ms / 1000
+        self._tombstone_until_s = now_s
+
+    def at(self, now_s: float, copy: RecordCopy) -> RecordCopy:
+        """The copy as it is to be sent now."""
+        tombstone_ms = max(int((self._tombstone_until_s - now_s) * 1000), 0)
+        return copy._replace(ttl_ms=int((self._expires_at_s - now_s) * 1000), tombstone_ms=tombstone_ms)
+
+    def bury(self, now_s: float, copy: RecordCopy, tombstone_ms: int) -> RecordCopy:
+        """The copy that keeps older ones from coming back for so long from now."""
+        self._tombstone_until_s = now_s + min(tombstone_ms / 1000, TTL_S_MAX)
+        return self.at(now_s, copy)
+
+
+def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, ...], search: Search) -> Round:
+    """Send a copy to every target at once and wait for all: the promise is about all replicas, not the fastest."""
+    owner = targets[0]
+    fields = copy._asdict()
+    requests: list[tuple[Peer, Request]] = [(peer, P2pPut(**fields, as_owner=peer == owner)) for peer in targets]
+    stored: list[P2pSuccess] = []
+    owner_stored = displaced = unreached = False
+    for peer, outcome in ask_each(rt, node, requests):
+        node.stats.replica_writes[_write_result(outcome)] += 1
+        if isinstance(outcome, P2pSuccess):
+            if not node.clock.is_ahead(outcome.version):  # else nobody can outbid what it holds, or claims to
+                stored.append(outcome)
+                owner_stored |= peer == owner
+            continue
+        search.note(peer, outcome)
+        unreached |= not isinstance(outcome, P2pFailure)
+        displaced |= peer == owner and _is_displaced(outcome)
+    wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
+    enough = owner_stored and len(stored) >= quorum(node.config.write_quorum, wanted)  # reads ask the owner first
+    result = PutOutcome("success" if enough else "quorum", len(stored), wanted, "" if enough else search.detail)
+    return Round(
+        result,
+        newest=max((held.version for held in stored), default=copy.version),
+        replication=max((held.replication for held in stored), default=0),
+        tombstone_ms=max((held.tombstone_ms for held in stored), default=0),
+        again=not enough and (displaced or unreached or len(targets) < wanted),
+    )
+
+
+def _is_displaced(outcome: Outcome) -> bool:
+    """Whether a node asked as owner said that it is not, not for sure, or not for much longer."""
+    return isinstance(outcome, P2pFailure) and outcome.reason in (
+        FailureReason.NOT_RESPONSIBLE,
+        FailureReason.NOT_HERE_YET,
+        FailureReason.LEAVING,
+    )
+
+
+def _write_result(outcome: Outcome) -> str:
+    if isinstance(outcome, P2pSuccess):
+        return "ok"
+    if isinstance(outcome, CallTimeout):
+        return "timeout"
+    return "refused" if isinstance(outcome, P2pFailure) else "error"

@@ -1,0 +1,129 @@
+"""One client request on its way to the owner of its key: who was dead or refused, and how long to go on trying."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gdht.core.ident import in_open_closed, key_ident
+from gdht.core.lookup import Found
+from gdht.core.messages import FailureReason, P2pFailure, P2pGetNeighbours, P2pReplyNeighbours, P2pSuccess
+from gdht.core.peer import Peer
+from gdht.errors import CallTimeout, GdhtError
+from gdht.node.ask import ask, is_dead
+from gdht.node.lookup import find_successor
+from gdht.node.runtime import Outcome, Runtime
+from gdht.node.state import NodeState
+
+ATTEMPTS_MAX = 20
+RETRY_S = 0.05
+"""A request whose owner is unclear is tried again at once, then after 50 ms, 100 ms, ...: 8.55 s in all, in which the
+heir of an owner that fell silent notices it."""
+
+BUDGET_CALLS = 5
+"""How long one request may take, in units of `call_timeout`; what has begun by then is finished."""
+
+
+class Reading(NamedTuple):
+    """A copy, and when its holder's answer came, by `rt.now()`."""
+
+    copy: P2pSuccess
+    came_s: float
+
+    def at(self, now_s: float) -> P2pSuccess:
+        """The copy with what is left of its times now."""
+        passed_ms = int((now_s - self.came_s) * 1000)
+        ttl_ms, tombstone_ms = max(self.copy.ttl_ms - passed_ms, 0), max(self.copy.tombstone_ms - passed_ms, 0)
+        return self.copy._replace(ttl_ms=ttl_ms, tombstone_ms=tombstone_ms, value=self.copy.value if ttl_ms else b"")
+
+
+class Search:
+    """What several attempts at one request share: peers known to be dead, and whom to ask first next time.
+
+    newest: a copy that was found, while those who did not answer may hold a newer one. why: what went wrong last.
+    reasons: by address, why somebody did not do as asked.
+    """
+
+    def __init__(self, rt: Runtime, node: NodeState, purpose: str) -> None:
+        self.purpose = purpose
+        self.deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
+        self.dead: set[int] = set()
+        self._me = node.me
+        self._silent: set[Peer] = set()
+        self.via: tuple[Peer, ...] = ()
+        self.refused: set[Peer] = set()
+        self.reasons: dict[str, str] = {}
+        self.timed_out = False
+        self.newest: Reading | None = None
+        self.why = ""
+
+    def find(self, rt: Runtime, node: NodeState, key: bytes, replicas: int) -> Found:
+        """The owner and those that follow it, `replicas` in all if there are. Switches: yes. Raises: LookupFailed."""
+        via, self.via = self.via, ()
+        ident = key_ident(key)
+        found = find_successor(
+            rt,
+            node,
+            ident,
+            purpose=self.purpose,
+            replicas=replicas,
+            via=via,
+            dead=self.dead,
+            deadline_s=self.deadline_s,
+        )
+        return self._step_back(rt, node, found, ident) if found.owner in self.refused else found
+
+    def _step_back(self, rt: Runtime, node: NodeState, found: Found, ident: int) -> Found:
+        """The same with the predecessor of an owner that is none in front, if that may be the owner. Switches: yes.
+
+        Lookups pass over a node that its predecessor cannot reach; its successor still knows it.
+        """
+        try:
+            reply = ask(rt, node, found.owner, P2pGetNeighbours())
+        except GdhtError:
+            return found
+        assert isinstance(reply, P2pReplyNeighbours)
+        before = tuple(peer for peer in reply.predecessors[:1] if peer.ident not in self.dead)
+        if not before or in_open_closed(ident, before[0].ident, found.owner.ident):
+            return found
+        return found._replace(peers=(*before, *(peer for peer in found.peers if peer.ident != before[0].ident)))
+
+    def attempts(self, rt: Runtime) -> Iterator[None]:
+        """Once for each attempt, with pauses in between, until the budget is used up. Switches: yes."""
+        for attempt in range(ATTEMPTS_MAX):
+            if attempt > 1:
+                rt.sleep(RETRY_S * (attempt - 1))
+            if rt.now() >= self.deadline_s:
+                return
+            yield
+
+    def note(self, peer: Peer, outcome: Outcome) -> None:
+        """Learn from an outcome that was no success.
+
+        Who was silent once may only be slow, as with a busy disk; twice, and we look for its heir.
+        """
+        self.reasons.setdefault(peer.address, why(outcome))
+        if isinstance(outcome, P2pFailure):
+            if outcome.reason == FailureReason.NOT_RESPONSIBLE:
+                self.via = (peer,)
+                self.refused.add(peer)
+            elif outcome.reason == FailureReason.LEAVING:
+                self.dead.add(peer.ident)
+        elif isinstance(outcome, GdhtError):
+            self.timed_out |= isinstance(outcome, CallTimeout)
+            silent_once = isinstance(outcome, CallTimeout) and peer not in self._silent
+            if silent_once:
+                self._silent.add(peer)
+            elif is_dead(outcome) and peer != self._me:
+                self.dead.add(peer.ident)
+
+    @property
+    def detail(self) -> str:
+        """For people: what kept each peer from doing as it was asked, the first time."""
+        return "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
+
+
+def why(outcome: Outcome) -> str:
+    """An outcome that was no success, in words."""
+    if isinstance(outcome, P2pFailure):
+        reason = getattr(outcome.reason, "name", f"reason {outcome.reason}").lower()
+        return f"{reason} {outcome.detail}".strip()
+    return str(outcome)

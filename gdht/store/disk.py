@@ -1,0 +1,61 @@
+"""What a durable store asks of the thing that keeps its bytes: LMDB, or the simulator's disk."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from gdht.core.digests import Digest
+from gdht.core.messages import Entry
+from gdht.core.records import Record
+
+RunAside = Callable[[Callable[[], None], Callable[[Exception | None], None]], None]
+"""`run_aside(work, done)` has `work` run elsewhere, then `done` in the loop's thread, with what `work` raised or None.
+
+It returns at once, before either. The next work is given to it when `done` of the last has been called, not before.
+"""
+
+
+class Batch(NamedTuple):
+    """Changes that are made together or not at all.
+
+    records: by key, None for one that goes. leaves: by replication and leaf, the digest with all these changes made.
+    notes: by name.
+    """
+
+    records: dict[bytes, Record | None]
+    leaves: dict[tuple[int, int], Digest]
+    notes: dict[str, bytes]
+
+
+class Disk(Protocol):
+    """Records by key and by the time when they are due, digests by leaf, notes by name; all as of the last `apply`.
+
+    Only `apply` is called in another thread; meanwhile the others answer as of before or after.
+    """
+
+    @property
+    def refusal(self) -> str:
+        """Why it takes no changes at all; empty when it does."""
+
+    def get(self, key: bytes) -> Record | None:
+        """The record under a key."""
+
+    def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
+        """At most `limit` records with after < key <= last, in order of keys; an empty `after` begins at the first."""
+
+    def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
+        """The same without values."""
+
+    def expiring(self, now_s: float, limit: int) -> list[bytes]:
+        """The keys of at most `limit` records that are due, the earliest first. now_s: seconds since the epoch."""
+
+    def leaves(self) -> Iterator[tuple[int, int, Digest]]:
+        """Every leaf that holds something: replication, leaf, digest."""
+
+    def note(self, name: str) -> bytes:
+        """What was written down under a name; empty when nothing was."""
+
+    def apply(self, batch: Batch) -> None:
+        """Make all these changes, durable on return. Raises: StoreError; none of them is made then."""
+
+    def close(self) -> None:
+        """Let go of the files, when an `apply` under way has ended; a later one raises StoreError."""

@@ -1,0 +1,116 @@
+"""How records, times and digests lie in the tables of a disk: bytes there and back. Numbers are big-endian.
+
+What is written here is read by later versions: a change needs a new `FORMAT`.
+"""
+
+import struct
+import zlib
+from math import ceil
+
+from gdht.core.digests import TOTAL_BYTES, Digest
+from gdht.core.ident import IDENT_BYTES, ident_bytes
+from gdht.core.messages import Entry
+from gdht.core.records import Record, Version
+from gdht.store.merging import due_s
+
+FORMAT = 1
+"""A later one rewrites an older store at its opening: all tables and the note of the format in one transaction."""
+
+RECORD_OVERHEAD_BYTES = 400
+"""What a record counts beside its value, also in the digests: about what LMDB needs for key, header and index."""
+
+KEY_BYTES = IDENT_BYTES
+HEADER = struct.Struct(">Q32sddBBI")
+"""Stamp, coordinator, expires_at_s, tombstone_until_s, replication, is_tombstone; the checksum, of all but itself."""
+
+CHECKED_BYTES = HEADER.size - 4
+DUE_AT = struct.Struct(">Q")
+LEAF = struct.Struct(">BH")
+DIGEST = struct.Struct(f">QQQ{TOTAL_BYTES}s")
+
+
+Buffer = bytes | memoryview
+
+
+class Damaged(Exception):
+    """Bytes are not those that were written."""
+
+
+def pack_record(record: Record) -> bytes:
+    """A record without its key."""
+    version = record.version
+    checked = HEADER.pack(
+        version.stamp,
+        ident_bytes(version.coordinator),
+        record.expires_at_s,
+        record.tombstone_until_s,
+        record.replication,
+        record.is_tombstone,
+        0,
+    )[:CHECKED_BYTES]
+    return b"".join((checked, _checksum(record.key, checked, record.value), record.value))
+
+
+def _checksum(key: bytes, checked: bytes, value: bytes) -> bytes:
+    return zlib.crc32(value, zlib.crc32(checked, zlib.crc32(key))).to_bytes(4, "big")
+
+
+def unpack_record(key: bytes, data: Buffer) -> Record:
+    """The record again; its checksum is not looked at."""
+    stamp, coordinator, expires_at_s, tombstone_until_s, replication, is_tombstone, _ = HEADER.unpack_from(data)
+    return Record(
+        key,
+        bytes(data[HEADER.size :]),
+        Version(stamp, int.from_bytes(coordinator, "big")),
+        expires_at_s,
+        replication,
+        tombstone_until_s,
+        bool(is_tombstone),
+    )
+
+
+def unpack_entry(key: bytes, data: Buffer) -> Entry:
+    """The record without its value."""
+    stamp, coordinator, _, _, replication, _, _ = HEADER.unpack_from(data)
+    return Entry(key, Version(stamp, int.from_bytes(coordinator, "big")), replication)
+
+
+def checked_record(key: bytes, data: bytes) -> Record:
+    """The record, if it is what was written. Raises: Damaged."""
+    if len(key) != KEY_BYTES or len(data) < HEADER.size:
+        raise Damaged(f"{len(data)} bytes under a key of {len(key)} bytes")
+    if data[CHECKED_BYTES : HEADER.size] != _checksum(key, data[:CHECKED_BYTES], data[HEADER.size :]):
+        raise Damaged("its checksum is wrong")
+    return unpack_record(key, data)
+
+
+def due_key(record: Record) -> bytes:
+    """Where a record stands in the order of what is due: the millisecond after which it is, and its key."""
+    return DUE_AT.pack(max(ceil(due_s(record) * 1000), 0)) + record.key
+
+
+def due_key_of(key: bytes, data: Buffer) -> bytes:
+    """The same of a record as it is kept."""
+    return due_key(unpack_record(key, data[: HEADER.size]))
+
+
+def due_bound(now_s: float) -> bytes:
+    """What is due at a time stands before this."""
+    return DUE_AT.pack(max(int(now_s * 1000) + 1, 0))
+
+
+def pack_leaf(replication: int, leaf: int) -> bytes:
+    """The key of a leaf's digest."""
+    return LEAF.pack(replication, leaf)
+
+
+def pack_digest(digest: Digest) -> bytes:
+    """A digest as it is kept."""
+    return DIGEST.pack(digest.records, digest.tombstones, digest.size_bytes, digest.total_bytes)
+
+
+def unpack_digest(place: bytes, data: bytes) -> tuple[int, int, Digest]:
+    """Replication, leaf, digest."""
+    replication, leaf = LEAF.unpack(place)
+    records, tombstones, size_bytes, total = DIGEST.unpack(data)
+    return replication, leaf, Digest(records, int.from_bytes(total, "big"), tombstones, size_bytes)

@@ -1,0 +1,105 @@
+"""The thread that waits for the disk: order, outcomes, counting; and whose store it is."""
+
+import logging
+import threading
+import time
+from functools import partial
+
+import gevent
+import pytest
+
+from gdht.core.peer import Peer
+from gdht.errors import StoreError
+from gdht.net.disk import DiskThread, try_again, write_identity
+from gdht.store.memory import MemoryStore
+
+
+@pytest.fixture
+def thread():
+    thread = DiskThread()
+    yield thread
+    thread.close()
+
+
+def test_work_is_done_elsewhere_and_told_here(thread, tools):
+    worked, told = [], []
+    for number in range(20):
+        thread.run_aside(lambda: worked.append(threading.get_ident()), lambda _: told.append(threading.get_ident()))
+        assert len(told) == number  # nothing was awaited
+        tools.wait_for(lambda number=number: len(told) == number + 1)
+    assert len(set(worked)) == 1
+    assert worked[0] != threading.get_ident()
+    assert told == [threading.get_ident()] * 20
+    assert thread.stats.store_commits == {"ok": 20}
+    assert thread.stats.store_commit_duration.count == 20
+
+
+def test_what_went_wrong_is_told_and_the_next_work_is_done(thread, tools, capfd):
+    told = []
+    thread.run_aside(lambda: 1 / 0, told.append)
+    tools.wait_for(lambda: told)
+    thread.run_aside(lambda: None, told.append)
+    tools.wait_for(lambda: told[1:])
+    assert isinstance(told[0], ZeroDivisionError)
+    assert told[1] is None
+    assert thread.stats.store_commits == {"error": 1, "ok": 1}
+    assert capfd.readouterr().err == ""
+
+
+def test_the_loop_turns_while_the_disk_takes_its_time(thread, tools):
+    told = []
+    thread.run_aside(partial(time.sleep, 0.2), told.append)
+    turns = 0
+    while not told:
+        gevent.sleep(0.01)
+        turns += 1
+    assert turns > 5
+
+
+def test_who_is_told_may_wait_for_something(thread, tools):
+    told = []
+
+    def done(failure):
+        gevent.sleep(0.01)
+        told.append(failure)
+
+    thread.run_aside(lambda: None, done)
+    tools.wait_for(lambda: told == [None])
+
+
+def test_a_store_of_another_node_is_noticed_once(caplog):
+    store = MemoryStore(1000)
+    with caplog.at_level(logging.WARNING):
+        write_identity(store, Peer(1, "a:1"))
+        write_identity(store, Peer(1, "a:2"))  # another address is not another node
+        assert caplog.text == ""
+        write_identity(store, Peer(2, "b:1"))
+        assert "node " + "0" * 63 + "1's at a:2" in caplog.text
+        caplog.clear()
+        write_identity(store, Peer(2, "b:1"))
+        assert caplog.text == ""
+
+
+class RefusingStore(MemoryStore):
+    """A store that counts what it is asked to write, and writes nothing."""
+
+    error = "it broke"
+    asked = 0
+
+    def write_note(self, name, content):
+        self.asked += 1
+        raise StoreError("disk", self.error)
+
+
+def test_a_store_that_refuses_writes_is_told_and_served(caplog):
+    write_identity(RefusingStore(1000), Peer(1, "a:1"))
+    assert "it broke" in caplog.text
+
+
+def test_only_a_store_that_failed_is_tried_again():
+    store = RefusingStore(1000)
+    try_again(store)
+    assert store.asked == 1
+    store.error = ""
+    try_again(store)
+    assert store.asked == 1
