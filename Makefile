@@ -49,7 +49,7 @@ format: $(INSTALLED_DEV) ## put the sources into shape
 bench: $(INSTALLED) ## gets and puts per second of rings on this machine, beside a plain echo
 	$(BIN)/python benchmarks/throughput.py
 
-storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, restart, expiry (some 15 minutes)
+storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, restart, expiry (some 30 minutes)
 	$(BIN)/python benchmarks/storm.py
 
 simulate: $(INSTALLED) ## random histories of simulated rings on all cores (SIMULATE_MINUTES=10)

@@ -37,10 +37,11 @@ from gdht.node.status import State
 log = logging.getLogger(__name__)
 
 RETRY_S_MIN = 0.2
+RETRY_S_SOON = 1.0
 RETRY_S_MAX = 5.0
 RETRY_SHARE = 0.1
-"""The pause between two rounds doubles from RETRY_S_MIN to a stabilize interval; then it grows to RETRY_S_MAX, as this
-share of the time we have looked.
+"""The pause between two rounds doubles from RETRY_S_MIN to RETRY_S_SOON, or a stabilize interval if longer; then
+it grows to RETRY_S_MAX, as this share of the time we have looked.
 """
 
 HOLD_INTERVALS = 3
@@ -92,7 +93,7 @@ def enter_ring(rt: Runtime, node: NodeState) -> None:
             break
         log.warning("not in the ring yet: %s; trying again in %.1f s", node.join_error, pause_s)
         rt.sleep(pause_s * rt.rng.uniform(0.8, 1.2))
-        longest_s = max(interval_s, RETRY_S_MIN, RETRY_SHARE * (rt.now() - since_s))
+        longest_s = max(interval_s, RETRY_S_SOON, RETRY_SHARE * (rt.now() - since_s))
         pause_s = min(2 * pause_s, longest_s, RETRY_S_MAX)
     node.awaited_until_s = rt.now() + AWAIT_INTERVALS * interval_s
 

@@ -48,6 +48,10 @@ class Store(Protocol):
         """Why the last write could not be made durable, or why none can; empty when all is well."""
 
     @property
+    def failures(self) -> int:
+        """How often writes that were there for readers had to be taken back, as their commit failed."""
+
+    @property
     def pending(self) -> Commit | None:
         """What all writes so far wait for; None when everything is durable, or as durable as it gets."""
 

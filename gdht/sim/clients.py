@@ -37,8 +37,8 @@ ANSWERS = ("success", "not_found")
 class Clients:
     """Puts and gets through any node, each beside whatever else happens, and what is wrong with their outcome.
 
-    apart_since_s: when the ring fell into parts, None: it did not, or that is over. While it is, a get must see only
-    what was put through its own node since then.
+    apart_since_s: since when the ring is in parts, so that a get must see only what was put through its own node
+    after that; infinite: it is broken, and nothing must be seen. None: it is whole.
     """
 
     def __init__(self, cluster: Cluster, rng: Random, plan: Plan) -> None:
@@ -67,8 +67,8 @@ class Clients:
 
     @property
     def _restored_s(self) -> float:
-        """How wrong the clock of lives may be: a machine that starts again goes by its wall clock."""
-        return 2 * self.plan.skew_s if self.cluster.reboots else 0.0
+        """How wrong a life may be: each time that a machine starts again, it goes by its wall clock."""
+        return 2 * self.plan.skew_s * self.cluster.reboots
 
     # Asking -----------------------------------------------------------------------------------------------------------
 
@@ -146,11 +146,13 @@ class Clients:
             if losses and len(losses_s) >= min(given, default=inf) and not self._holders(left, key):
                 register.expose(self.cluster.now)
 
-    def after_restarts(self) -> None:
-        """Whatever crashed is back with all that was on its disk: nothing acknowledged may be missing any more."""
-        for key, register in self._registers.items():
-            self._losses_s[key] = []
-            register.exposed = False
+    def after_quiet(self, *, everybody_is_back: bool) -> None:
+        """The ring is whole. everybody_is_back: so is what was on the disks of all who crashed; nothing is lost."""
+        self.apart_since_s = None
+        if everybody_is_back:
+            for key, register in self._registers.items():
+                self._losses_s[key] = []
+                register.exposed = False
 
     def _holders(self, hosts: Iterable[Host], key: bytes) -> int:
         """How many hold the newest version that was acknowledged, or a newer one, or its tombstone."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gdht.config import Address, DhtConfig
-from gdht.core.invariant import Member, Violation, check_ideal
+from gdht.core.invariant import Member, Violation, best_successor, check_ideal
 from gdht.core.records import Version
 from gdht.errors import GdhtError
 from gdht.node.node import Node
@@ -69,7 +69,7 @@ class Cluster:
         self.network = Network(self.scheduler, seed, network or NetworkOptions(), self.trace)
         self.hosts: list[Host] = []
         self.reboots = 0
-        """How often a machine started again."""
+        """How often a machine started again, or a node whose disk may not know what time it was."""
         self.observer = Observer(
             self.config.successor_list_length,
             self.config.call_timeout,
@@ -125,7 +125,7 @@ class Cluster:
         """
         assert not host.live
         host.boots += reboot
-        self.reboots += reboot
+        self.reboots += reboot or (host.disk is not None and host.disk.has_failed)
         self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
 
     def wipe(self, host: Host) -> None:
@@ -203,6 +203,11 @@ class Cluster:
             return False
         return self.observer.may_crash({host.peer.ident for host in hosts})
 
+    def is_broken(self) -> bool:
+        """Whether some member has no living successor, or nobody is left: more failed than the ring survives."""
+        lost = (best_successor(self._members, ident) is None for ident in self._members)
+        return not self._members or (len(self._members) > 1 and any(lost))
+
     def violations(self) -> list[Violation]:
         """What keeps the ring from being ideal."""
         live = [host.peer.ident for host in self.live()]
@@ -249,14 +254,14 @@ class Cluster:
             raise self.failure(f"not ideal after {bound_s:g} s: {InvariantViolated(self.violations())}")
         return self.now - start
 
+    def unsure(self) -> list[Host]:
+        """The members that may not have the newest of all that they own."""
+        return [host for host in self.members() if host.node.receiving]
+
     def wait_until_sure(self, bound_s: float) -> None:
         """Run until every member has the newest of all that it owns. Raises: SimulationFailed after the bound."""
-
-        def unsure() -> list[Host]:
-            return [host for host in self.members() if host.node.receiving]
-
-        if not self.scheduler.run_until(lambda: not unsure(), bound_s, LOOK_EVERY_S):
-            raise self.failure(f"not sure of their records after {bound_s:g} s: {unsure()}")
+        if not self.scheduler.run_until(lambda: not self.unsure(), bound_s, LOOK_EVERY_S):
+            raise self.failure(f"not sure of their records after {bound_s:g} s: {self.unsure()}")
 
     def wait_until_replicated(self, bound_s: float) -> float:
         """Run until every record is where it belongs; the virtual seconds it took. Raises: SimulationFailed."""

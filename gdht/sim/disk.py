@@ -28,6 +28,8 @@ class SimDisk:
         self.slow_s = 0.0
         self.longest_s = 0.0
         """The longest that any write took."""
+        self.has_failed = False
+        """Whether any write was refused."""
         self._sync = sync
         self._rng = rng
         self._records: dict[bytes, Record] = {}
@@ -73,6 +75,7 @@ class SimDisk:
 
     def apply(self, batch: Batch) -> None:
         if self.trouble is not None:
+            self.has_failed = True
             raise self.trouble
         for key, record in batch.records.items():
             self._forget(key)

@@ -105,7 +105,6 @@ class Breaking(History):
     def trouble(self) -> None:
         way = self.rng.choice([self._successors_of_one, self._half, self._first_and_some])
         victims = way()
-        self.clients.apart_since_s = self.cluster.now
         self.kill(*victims)
         for _ in range(round(self.look_s / LOOK_EVERY_S)):
             self.cluster.run_for(LOOK_EVERY_S)
@@ -219,6 +218,7 @@ class Durable(History):
     """
 
     restart_after_s = 0.0
+    reboots = 0.5
     gets_at_change = 10
 
     def weights(self) -> dict[Callable[[], None], float]:

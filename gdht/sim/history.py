@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from random import Random
 
 from gdht.errors import StoreError
@@ -43,6 +44,7 @@ class History:
     starved_s, fed_s = 4.0, 0.4
     slow_disk_s_max = 5.0
     back_s_max = 10.0
+    reboots = 0.0
     gets_at_change, change_s_max = 0, 2.0
     outlast_s = SHORT_S_MAX + 5.0
     restart_after_s = 9.0
@@ -89,6 +91,8 @@ class History:
         actions, weights = zip(*self.weights().items(), strict=True)
         for _ in range(count):
             self.pass_time()
+            if self.clients.apart_since_s is not None and not (self.cluster.violations() or self.cluster.unsure()):
+                self.clients.apart_since_s = None
             (action,) = self.rng.choices(actions, weights)
             action()
 
@@ -222,6 +226,8 @@ class History:
         if self.clients.lost and self.demands_records and self.plan.repair_s > 0.0:
             raise self.cluster.failure(f"{len(self.clients.lost)} keys would be lost by a crash of {hosts}")
         self.cluster.crash(*hosts)
+        if self.cluster.is_broken():
+            self.clients.apart_since_s = inf
 
     def some(self, hosts: list[Host]) -> Host | None:
         """One of them by chance."""
@@ -261,7 +267,7 @@ class History:
     def revive(self, host: Host) -> None:
         """Start a node that is gone, with what is on its disk; its machine may have started again too."""
         if not host.live:
-            self.cluster.restart(host, reboot=self.rng.random() < 0.5)
+            self.cluster.restart(host, reboot=self.rng.random() < self.reboots)
             self.ask_around()
 
     def slow_disk(self) -> None:
@@ -302,8 +308,7 @@ class History:
         ideal_s = cluster.now - start_s
         cluster.wait_until_sure(SURE_BOUND_INTERVALS * cluster.config.stabilize_interval)
         replicated_s = cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
-        if self.plan.disks:
-            self.clients.after_restarts()
+        self.clients.after_quiet(everybody_is_back=bool(self.plan.disks))
         return ideal_s, replicated_s
 
     def _mend_disks(self) -> None:

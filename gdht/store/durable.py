@@ -49,6 +49,7 @@ class DurableStore:
     def __init__(self, disk: Disk, bytes_max: int, run_aside: RunAside) -> None:
         self.size_bytes_max = bytes_max
         self.error = disk.refusal
+        self.failures = 0
         self._disk = disk
         self._run_aside = run_aside
         self._tree = DigestTree()
@@ -261,6 +262,7 @@ class DurableStore:
             for place, before in group.leaves.items():
                 self._tree.change(*place, self._tree.leaf(*place), before)
         self.size_bytes, self.count = groups[0].before
+        self.failures += 1
         self._line.clear()
         self._open = Group(groups[0].before)
 

@@ -38,6 +38,7 @@ class MemoryStore:
 
     is_durable = False
     error = ""
+    failures = 0
     pending = None
 
     def __init__(self, bytes_max: int) -> None:

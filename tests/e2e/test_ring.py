@@ -11,6 +11,7 @@ from tests.e2e.harness import (
     LEAVE_S_MAX,
     Fleet,
     NodeProcess,
+    ask_admin,
     clockwise,
     keys_of,
     owners,
@@ -76,6 +77,7 @@ class LivingRing:
                 found = client.get_all(self.values)
             wrong = [key for key, value in self.values.items() if found.get(key) != value]
             problems += [f"{node.name}: {key.hex()} is {found.get(key)!r}" for key in wrong]
+            problems += [ask_admin(node.admin, f"/admin/api/requests?key={key.hex()}").text for key in wrong[:1]]
         return problems
 
     def miscounts(self, roles: tuple[str, ...] = ALL_ROLES) -> list[str]:

@@ -71,10 +71,10 @@ def _is_acknowledged(rt: Runtime, node: NodeState) -> bool:
 
 
 def _unchanged(node: NodeState) -> Callable[[], bool]:
-    """A question: whether our arc is still the same, and was all the time since now."""
+    """A question: whether our arc is still the same, and was all the time since now, and no record was taken back."""
 
-    def state() -> tuple[int, int, int]:
-        return node.joins, node.arc.doubts, node.stats.ring_pointer_changes["predecessor"]
+    def state() -> tuple[int, int, int, int]:
+        return node.joins, node.arc.doubts, node.stats.ring_pointer_changes["predecessor"], node.store.failures
 
     before = state()
     return lambda: state() == before
