@@ -1,5 +1,6 @@
 """What the admin port may be told to do: take no more clients, hand over and leave."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from flask import Blueprint, Response, jsonify, request
@@ -14,6 +15,9 @@ LEAVE_S = 60.0
 """How long a leaver looks for takers of its records unless told otherwise."""
 
 LEAVE_S_MAX = 86400.0
+
+
+LEAVE_ARGUMENTS = ("timeout", "dry_run")
 
 
 class Actions(Protocol):
@@ -46,16 +50,25 @@ class ActionApi:
     def drain(self) -> tuple[Response, int]:
         """Take no more clients."""
         self._guard.check()
+        _refuse_unknown(())
         self._actions.drain()
         return _accepted(State.DRAINING)
 
     def leave(self) -> tuple[Response, int]:
         """Hand over and leave within `timeout` seconds; with `dry_run` only say who would get what."""
         self._guard.check()
+        _refuse_unknown(LEAVE_ARGUMENTS)
         if request.args.get("dry_run", "0") not in ("", "0", "false"):
             return jsonify(plan_json(self._actions.plan_leave())), 200
         self._actions.leave(timeout_of(request.args.get("timeout", "")))
         return _accepted(State.LEAVING)
+
+
+def _refuse_unknown(known: Sequence[str]) -> None:
+    """Nothing is done on a misspelled word: `dryrun=1` is no leave. Raises: BadRequest."""
+    if unknown := [name for name in request.args if name not in known]:
+        there_are = f"there are {', '.join(known)}" if known else "there are none"
+        raise BadRequest(f"no such argument: {', '.join(unknown)}; {there_are}")
 
 
 def _accepted(state: State) -> tuple[Response, int]:

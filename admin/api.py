@@ -67,9 +67,9 @@ class Api:
 
     def events(self) -> Response:
         """What happened to this node's pointers after event `since`, the oldest `limit` of it."""
-        limit = min(_number("limit", EVENTS_MAX), EVENTS_MAX)
+        limit = min(checked_number("limit", EVENTS_MAX), EVENTS_MAX)
         last = max((event.number for event in self._source.events(0)), default=0)
-        return jsonify(events_json(self._source.events(_number("since", 0)), last, limit))
+        return jsonify(events_json(self._source.events(checked_number("since", 0)), last, limit))
 
     def view(self) -> Response:
         """What the ring page draws; made for that page, and free to change with it."""
@@ -83,27 +83,27 @@ class Api:
     def keys(self) -> Response:
         """The keys this node keeps, by pages: `role`, `after` a key, at most `limit`."""
         role, after = checked_role(request.args.get("role", "")), request.args.get("after", "")
-        limit = min(max(_number("limit", KEYS_DEFAULT), 1), KEYS_MAX)
+        limit = min(checked_number("limit", KEYS_DEFAULT, least=1), KEYS_MAX)
         return jsonify(keys_json(self._source.keys(role, checked_key(after) if after else b"", limit)))
 
     def requests(self) -> Response:
         """Recent requests of clients that did not succeed, newest first, of one `key` or all."""
         key = request.args.get("key")
         found = self._source.failures(None if key is None else checked_key(key))
-        return jsonify(requests_json(found[: _number("limit", REQUESTS_MAX)]))
+        return jsonify(requests_json(found[: checked_number("limit", REQUESTS_MAX)]))
 
     def trace(self, key: str) -> Response:
         """A lookup step by step; a failed lookup is an answer too."""
         return jsonify(trace_json(self._source.trace(key_ident(checked_key(key)))))
 
 
-def _number(name: str, default: int) -> int:
-    """A whole number from the query."""
+def checked_number(name: str, default: int, least: int = 0) -> int:
+    """A whole number from the query. Raises: BadRequest."""
     text = request.args.get(name)
     if text is None:
         return default
-    if not re.fullmatch("[0-9]{1,18}", text):
-        raise BadRequest(f"{name} is a whole number of 0 or more")
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
+        raise BadRequest(f"{name} is a whole number of {least} or more")
     return int(text)
 
 

@@ -15,7 +15,7 @@ from gdht.node.journal import EVENTS_MAX, Event
 from gdht.node.stats import Histogram
 from gdht.node.status import NodeStatus
 
-from .api import checked_key, checked_role
+from .api import KEYS_MAX, checked_key, checked_number, checked_role
 from .metric_table import OPERATIONS
 from .quantiles import quantile
 from .ring_layout import shape_path
@@ -126,10 +126,11 @@ class Pages:
     def _own_keys(self) -> str:
         role = checked_role(request.args.get("role", ""))
         after = request.args.get("after", "")
-        page = self._source.keys(role, checked_key(after) if after else b"", KEYS_SHOWN_MAX)
+        limit = min(checked_number("limit", KEYS_SHOWN_MAX, least=1), KEYS_MAX)
+        page = self._source.keys(role, checked_key(after) if after else b"", limit)
         status = self._source.status()
         return render_template(
-            "keys.html", status=status, asked="", form=KEY_FORM, page=page, role=role, roles=list(Role)
+            "keys.html", status=status, asked="", form=KEY_FORM, page=page, role=role, roles=list(Role), limit=limit
         )
 
     def trace(self) -> tuple[str, int]:

@@ -37,15 +37,21 @@ def verdict(report: KeyReport) -> Verdict:
         return _not_held(report, expected)
     in_place = [holder for holder in expected if holder in holding]
     faults = [*_faults(report, expected)]
-    version = f"version {version_words(report.newest)}"
-    words = [f"{len(in_place)} of {plural(len(expected), 'node')} that should hold {version} do.", *faults]
+    words = [_count(len(in_place), len(expected), report.newest), *faults]
     words += [*_small_ring(expected, holding), *_misplaced(report)]
     return Verdict("impaired" if faults else "held", " ".join(words))
 
 
+def _count(held: int, expected: int, newest: Version) -> str:
+    """How many of those that should hold the newest version do."""
+    have, should = ("has", "it") if expected == 1 else ("have", "they")
+    end = f", as {should} should" if held == expected else f"; {'it' if expected == 1 else 'all'} should"
+    return f"{held} of {plural(expected, 'node')} {have} the version {version_words(newest)}{end}."
+
+
 def version_words(version: Version) -> str:
     """A version as people tell them apart: when it was written, and through which node."""
-    return f"of {clock(stamp_s(version))} by {ident_hex(version.coordinator)[:8]}"
+    return f"of {clock(stamp_s(version))} UTC by {ident_hex(version.coordinator)[:8]}"
 
 
 def _not_held(report: KeyReport, expected: list[Holder]) -> Verdict:

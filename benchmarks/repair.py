@@ -42,7 +42,8 @@ Two nodes hold the same {records:,} records of {value_bytes} bytes, but for some
 version; one of them reconciles with the other. The last row is a node that has nothing yet. Messages are requests and
 replies; those of one turn are under way at once, so a turn costs one round trip. The work is that of both sides, codec
 included, with stores in memory ({machine}); the pauses between batches are left out. Made by
-`python benchmarks/repair.py --write benchmarks/repair.md`; `tests/node/test_reconcile.py` holds the proportions.
+`python benchmarks/repair.py --write benchmarks/repair.md`; a test holds the proportions
+(`tests/node/replication/test_reconcile.py`).
 
 | differences | messages | turns | bytes | of these keys and values | work, ms |
 |---|---|---|---|---|---|

@@ -161,8 +161,8 @@ class DhtConfig:
     replication: int = _option(
         3,
         _whole(1, 255),
-        "Copies of a record when the client does not say. n copies survive n - 1 crashes between two repairs and cost "
-        "n times the memory and traffic. At most max_replication and successor_list_length + 1.",
+        "Copies of a record when the client does not say. n copies survive n - 1 losses between two repairs and cost "
+        "n times the disk and traffic. At most max_replication and successor_list_length + 1.",
     )
     max_replication: int = _option(
         8,
@@ -172,8 +172,8 @@ class DhtConfig:
     write_quorum: WriteQuorum = _option(
         "majority",
         _matching("one|majority|all", "one, majority or all"),
-        "Copies stored before a put has succeeded: one, majority (n // 2 + 1) or all. More is safer and slower; "
-        "all fails when a single replica is down.",
+        "Copies stored before a put has succeeded: one, majority (n // 2 + 1) or all. A put waits for all that answer; "
+        "this decides what counts when some do not. all fails when a single replica is down.",
     )
     default_ttl: int = _option(
         3600, _whole(1, 65535), "Seconds a record lives when the client does not say. At most max_ttl."
@@ -194,8 +194,8 @@ class DhtConfig:
     call_timeout: float = _option(
         2.0,
         _seconds(0.01, 300),
-        "Seconds to wait for another node's answer before it counts as dead. Well above the slowest round trip: too "
-        "short takes slow nodes for dead ones, too long makes clients wait for dead ones.",
+        "Seconds to wait for another node's answer; silent twice, it counts as dead. Well above the slowest round "
+        "trip: too short takes slow nodes for dead ones, too long makes clients wait for dead ones.",
     )
     max_connections: int = _option(
         1024,

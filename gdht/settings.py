@@ -76,6 +76,23 @@ def from_file(
     return found
 
 
+def without_ours(path: Path, sections: Collection[str]) -> str:
+    """A warning about a file that sets nothing, as none of these sections is in it nor a key above any; else "".
+
+    sections: in lower case, without the one above any. Raises: ConfigError.
+    """
+    try:
+        content = _read(path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}:{error}") from None
+    headers = (HEADER.fullmatch(COMMENT.sub("", line)) for line in content.split("\n"))
+    found = [header[1].strip() for header in headers if header]
+    if any(name.lower() in sections for name in found) or _keys_of(content, ""):
+        return ""
+    there_are = f"; there are {', '.join(f'[{name}]' for name in found)}" if found else ""
+    return f"{path}: no section {' or '.join(f'[{name}]' for name in sections)}: it sets no option{there_are}"
+
+
 def from_environ(environ: Mapping[str, str], names: Collection[str]) -> dict[str, Setting]:
     """The settings of an environment by option name: GDHT_ and the name in capitals. Raises: ConfigError."""
     variables = {ENVIRONMENT_PREFIX + name.upper(): name for name in names}

@@ -71,34 +71,58 @@ def _clients(port: AdminPort) -> int:
 def leave(ctx: click.Context, port: AdminPort, timeout_s: float, dry_run: bool, as_json: bool) -> None:
     """Have a node drain, hand its records over, leave the ring and end; wait until it is gone.
 
-    Exit code 1 when records found no taker in time, or when how it ended was not seen.
+    Exit code 1 when records found no taker in time, or when how it ended was not seen; of --dry-run: when nobody could
+    take them.
 
     \b
     gdht leave --dry-run
     gdht leave --timeout 120
     """
     if dry_run:
-        return _show_plan(port, port.tell("leave?dry_run=1"), as_json)
+        could_go = _show_plan(port, port.tell("leave?dry_run=1"), as_json)
+        return None if could_go else ctx.exit(1)
     answer = port.ask("node")
     port.tell(f"leave?timeout={timeout_s:g}")
     with _progress() as progress:
         answer = _watch(port, answer, progress, time.monotonic() + timeout_s + GOODBYE_S)
     with port.reading():
-        left, words = _outcome(answer)
+        left, words = _outcome(answer, timeout_s)
     if as_json:
         print_json(answer["handover"])
     click.echo(words, err=not left or as_json)
     return None if left else ctx.exit(1)
 
 
-def _show_plan(port: AdminPort, plan: Json, as_json: bool) -> None:
+def _show_plan(port: AdminPort, plan: Json, as_json: bool) -> bool:
+    """Show who would get what; False when there are records and nobody to take them."""
     with port.reading():
         rows = [(short(one["id"]), one["address"], one["keys"], one["bytes"]) for one in plan["receivers"]]
-        rows.append(("total", "", plan["keys"], plan["bytes"]))
+        total = ("total", "", plan["keys"], plan["bytes"])
+    could_go, words = (True, "") if rows else _empty_plan(port)
     if as_json:
         print_json(plan)
-    else:
-        print_table(("node", "address", "keys>", "bytes>"), rows)
+    elif rows:
+        print_table(("node", "address", "keys>", "bytes>"), [*rows, total])
+    if words and not (as_json and could_go):
+        click.echo(words, err=not could_go)
+    return could_go
+
+
+def _empty_plan(port: AdminPort) -> tuple[bool, str]:
+    """Why nobody would get anything, and whether nothing is left behind by that."""
+    answer = port.ask("node")
+    with port.reading():
+        keys, alone = _records(answer), not answer["successors"]
+    if keys == 0:
+        return True, "Nobody would get anything: it has no records."
+    if alone:
+        return False, f"Nobody can take its {counted(keys, 'record')}: it is alone. They stay in its data_dir."
+    return True, "Nobody would get anything: the others have all of its records."
+
+
+def _records(answer: Json) -> int:
+    """How many records a node has."""
+    return sum(answer["keys"][role] for role in ("owned", "replica", "misplaced"))
 
 
 def _progress() -> Progress:
@@ -128,19 +152,24 @@ def _leaving(answer: Json) -> Json | None:
     return handover if handover and handover["kind"] == "leave" else None
 
 
-def _outcome(answer: Json) -> tuple[bool, str]:
-    """Whether all went well, from the last that a leaver told; and a line about it."""
+WHAT_TO_DO = "They are still in its data_dir: start it again, or move them with gdht store export."
+
+
+def _outcome(answer: Json, timeout_s: float) -> tuple[bool, str]:
+    """Whether all went well, from the last that a leaver told; and a line about it. timeout_s: what it was given."""
     told = _leaving(answer)
     if told is None and answer["successors"]:
         return False, "It is gone; how that ended was not seen."
     if told is None:
-        keys = sum(answer["keys"][role] for role in ("owned", "replica", "misplaced"))
+        keys = _records(answer)
         return keys == 0, "It has left; it was alone" + (
-            f", and {counted(keys, 'record')} found no taker." if keys else "."
+            f", and {counted(keys, 'record')} found no taker. {WHAT_TO_DO}" if keys else "."
         )
     handed_over = f"{counted(told['keys_done'], 'record')} handed over in {span(told['seconds'])}"
     if told["keys_without_taker"]:
-        return False, f"It has left: {handed_over}, but {counted(told['keys_without_taker'], 'record')} found no taker."
+        late = " or were not confirmed in time" if told["seconds"] >= timeout_s else ""
+        lost = f"{counted(told['keys_without_taker'], 'record')} found no taker{late}"
+        return False, f"It has left: {handed_over}, but {lost}. {WHAT_TO_DO}"
     if told["ended"]:
         return True, f"It has left: {handed_over}."
     return False, f"Its end was not seen: {handed_over} of about {told['keys_total']} when it was last heard of."

@@ -7,12 +7,12 @@ import click
 
 from gdht.cli.admin_port import AdminPort, Json, asks_admin, printable
 from gdht.cli.group import KEY, WholeNumber
-from gdht.cli.tables import console, counted, milliseconds, print_json, print_table, short, span
+from gdht.cli.tables import UNKNOWN, console, counted, milliseconds, print_json, print_table, short, span
 
 PAGE_MAX = 1000
 """How many keys the node tells at a time."""
 
-KEY_COLUMNS = ("key", "role", "bytes>", "time left>", "copies>", "version")
+KEY_COLUMNS = ("key", "role", "bytes>", "time left>", "copies>", "version (UTC)")
 REQUEST_COLUMNS = ("no.>", "time (UTC)", "request", "key", "result", "copies", "took>", "reason")
 
 
@@ -39,6 +39,8 @@ def keys(port: AdminPort, as_json: bool, role: str | None, after: bytes | None, 
         return
     if rows:
         print_table(KEY_COLUMNS, rows)
+    elif not more:
+        click.echo(f"It keeps no {role or ''} keys{' after this one' if after else ''}.".replace("  ", " "))
     if more:
         click.echo(f"There may be more: --after hex:{printable(more)}", err=True)
 
@@ -55,8 +57,16 @@ def _key_row(held: Json) -> tuple[object, ...]:
 
 
 def version_words(version: Json | None) -> str | None:
-    """A version in a line; None for none."""
-    return None if version is None else f"{version['time']:.3f}+{version['counter']} by {short(version['coordinator'])}"
+    """A version as people tell them apart: when (UTC) it was written, and through which node; None for none."""
+    return None if version is None else f"{_clock(version['time'])} by {short(version['coordinator'])}"
+
+
+def _clock(wall_s: float) -> str:
+    """A moment in UTC; one that no calendar has is not known."""
+    try:
+        return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError):
+        return UNKNOWN
 
 
 @click.command(short_help="Show which requests did not succeed, and why.")
@@ -88,7 +98,7 @@ def request_rows(requests: Iterable[Json], *, with_key: bool) -> list[tuple[obje
 def _request_row(request: Json, *, with_key: bool) -> tuple[object, ...]:
     return (
         request["number"],
-        f"{datetime.fromtimestamp(request['time'], UTC):%Y-%m-%d %H:%M:%S}",
+        _clock(request["time"]),
         request["operation"],
         *([short(request["key"])] if with_key else []),
         request["result"].replace("_", " "),

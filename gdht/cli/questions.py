@@ -1,5 +1,6 @@
 """`gdht status`, `where` and `trace`: questions to a running node, through its admin port."""
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -109,7 +110,7 @@ COPIES = {
 }
 """What a node has, by its condition."""
 
-HOLDER_COLUMNS = ("node", "address", "role", "copy", "bytes>", "time left>", "copies>", "version", "checksum")
+HOLDER_COLUMNS = ("node", "address", "role", "copy", "bytes>", "time left>", "copies>", "version (UTC)", "checksum")
 
 
 def _holder_row(holder: Json) -> tuple[object, ...]:
@@ -118,13 +119,19 @@ def _holder_row(holder: Json) -> tuple[object, ...]:
         short(holder["id"]),
         holder["address"],
         holder["role"],
-        f"no answer: {holder.get('error', '')}" if condition == "silent" else COPIES.get(condition, condition),
+        _silence(holder) if condition == "silent" else COPIES.get(condition, condition),
         holder["bytes"],
         span(holder["ttl_remaining_seconds"]),
         holder["replication"],
         version_words(holder["version"]),
         short(holder["digest"]),
     )
+
+
+def _silence(holder: Json) -> str:
+    """Why a node is silent, without its address, which has a column of its own."""
+    itself = rf"([0-9a-f]+@)?{re.escape(holder['address'])}:? "
+    return f"no answer: {re.sub(f'^{itself}', '', holder.get('error', ''))}"
 
 
 @click.command(short_help="Show how a key's owner is found.")

@@ -1,16 +1,24 @@
 """`gdht serve`: one node in this process."""
 
+import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gdht.cli.logs import start_logging, verbosity
 from gdht.config import OPTIONS, Config, Option, load_config
+from gdht.settings import without_ours
 
 if TYPE_CHECKING:
     from gdht.net.daemon import Daemon
+
+SECTIONS = ("dht", "admin")
+"""Where a configuration file sets our options."""
+
+logger = logging.getLogger(__name__)
 
 COMMAND_LINE_ONLY = ("GDHT_ADMIN",)
 """Variables of other verbs, which a node is not told anything by."""
@@ -56,6 +64,8 @@ def serve(config_file: str | None, **given: str | None) -> None:
     environ = {name: text for name, text in os.environ.items() if name not in COMMAND_LINE_ONLY}
     config = load_config(config_file, environ, given)
     start_logging()
+    if config_file and (warning := without_ours(Path(config_file), SECTIONS)):
+        logger.warning("%s", warning)
     _make_daemon(config).serve_forever()
 
 

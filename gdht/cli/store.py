@@ -1,5 +1,6 @@
 """`gdht store check`, `export` and `import`: the records of a stopped node."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gdht.cli.logs import verbosity
 from gdht.cli.tables import counted, print_json
 from gdht.config import OPTIONS
+from gdht.core.records import Record
+from gdht.errors import StoreError
 from gdht.store.checking import check_pages, check_tables, open_existing, sound_records
 from gdht.store.durable import DurableStore
 from gdht.store.lines import LINE_BYTES_MAX, BadLine, line_record, record_line
@@ -22,6 +25,9 @@ from gdht.store.lmdb_disk import LmdbDisk
 
 PROBLEMS_SHOWN_MAX = 50
 COMMIT_RECORDS = 2000
+NEXT_STEP = (
+    "Save what is sound with gdht store export, move {place} away, and start the node; replicas give back the rest."
+)
 BAR_EVERY = 256
 """Records between two updates of a progress bar."""
 
@@ -67,6 +73,8 @@ def check(ctx: click.Context, place: Path, as_json: bool) -> None:
         _tell(problems)
         found = "the pages are damaged" if records is None else counted(records, "record")
         click.echo(f"{found}, {counted(len(problems), 'problem')}")
+        if problems:
+            click.echo(NEXT_STEP.format(place=place))
     ctx.exit(1 if problems else 0)
 
 
@@ -75,26 +83,45 @@ def check(ctx: click.Context, place: Path, as_json: bool) -> None:
 
 @store.command("export", short_help="Write the records as lines of JSON.")
 @directory
-@click.argument("file", type=click.File("w", encoding="ascii", lazy=True), default="-")
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path), default="-")
 @verbosity
 @click.pass_context
-def export_records(ctx: click.Context, place: Path, file: IO[str]) -> None:
+def export_records(ctx: click.Context, place: Path, file: Path) -> None:
     """Write every record that still matters as a line of JSON, to FILE or standard output.
 
-    Those whose life is over are left out. Exit code 1 when some are damaged; they are named and left out too.
+    FILE is made for its owner alone. Those whose life is over are left out.
+    Exit code 1 when some are damaged; they are named and left out too.
     """
     damaged: list[str] = []
     now_s = time.time()
     written = 0
-    with closing(open_existing(place)) as disk, _bar("exporting", disk.counts()["records"]) as told:
+    with (
+        closing(open_existing(place)) as disk,
+        _opened(file) as lines,
+        _bar("exporting", disk.counts()["records"]) as told,
+    ):
         for number, record in enumerate(sound_records(disk, damaged.append), 1):
             told(number)
             if record.kept_until_s > now_s:
-                file.write(record_line(record, now_s) + "\n")
+                lines.write(record_line(record, now_s) + "\n")
                 written += 1
     _tell(damaged)
     click.echo(f"{counted(written, 'record')} written, {len(damaged)} damaged", err=True)
     ctx.exit(1 if damaged else 0)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[str]]:
+    """A file to write to, made for its owner alone; standard output for `-`."""
+    if str(file) == "-":
+        yield sys.stdout
+        return
+    try:
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise click.FileError(str(file), str(error.strerror)) from error
+    with os.fdopen(made, "w", encoding="ascii") as lines:
+        yield lines
 
 
 # import ---------------------------------------------------------------------------------------------------------------
@@ -123,16 +150,30 @@ def import_records(ctx: click.Context, place: Path, file: IO[bytes], max_store_b
     with closing(records), _bar("importing", None) as told:
         outcome = Import(records, queue)
         for number, line in _lines(file):
-            outcome.take(number, line)
+            try:
+                outcome.take(number, line)
+            except StoreError as error:
+                if error.reason != "full":
+                    raise
+                raise _at_limit(place, max_store_bytes, records.count, number) from error
             told(number)
         queue.flush()
     _tell(outcome.refused)
     click.echo(
-        f"{counted(outcome.taken, 'record')} taken, {outcome.older} older than what is there, "
+        f"{counted(outcome.taken, 'record')} taken, {outcome.same} already there, "
+        f"{outcome.older} older than what is there, "
         f"{outcome.expired} expired, {counted(len(outcome.refused), 'line')} refused",
         err=True,
     )
     ctx.exit(1 if outcome.refused else 0)
+
+
+def _at_limit(place: Path, bytes_max: int, held: int, number: int) -> StoreError:
+    return StoreError(
+        "full",
+        f"data_dir {place} is at its limit of {bytes_max} bytes after {counted(held, 'record')}, at line {number}: "
+        "raise --max-store-bytes",
+    )
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -150,7 +191,7 @@ class Import:
     """What becomes of each line."""
 
     def __init__(self, records: DurableStore, queue: "Queue") -> None:
-        self.taken = self.older = self.expired = 0
+        self.taken = self.same = self.older = self.expired = 0
         self.refused: list[str] = []
         self._records = records
         self._queue = queue
@@ -167,12 +208,20 @@ class Import:
             return
         if record.kept_until_s <= self._now_s:
             self.expired += 1
-        elif self._records.put(record).version == record.version:
-            self.taken += 1
         else:
-            self.older += 1
+            self._put(record)
         if number % COMMIT_RECORDS == 0:
             self._queue.flush()
+
+    def _put(self, record: Record) -> None:
+        before = self._records.held(record.key)
+        kept = self._records.put(record)
+        if kept.version != record.version:
+            self.older += 1
+        elif before is not None and before.version == record.version:
+            self.same += 1
+        else:
+            self.taken += 1
 
 
 class Queue:

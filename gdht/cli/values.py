@@ -4,6 +4,8 @@ The API tells whether it went well, not how or why. Where the node's admin port 
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +13,15 @@ import click
 from gdht.cli.group import KEY, Number, WholeNumber
 from gdht.client import REPLICATION_MAX, TTL_MAX_S, Client
 from gdht.core.messages import VALUE_BYTES_MAX
-from gdht.errors import PutFailed
+from gdht.errors import ClientDisconnected, PutFailed
 
 if TYPE_CHECKING:
     from gdht.cli.witness import Witness
 
 API_ADDRESS = "127.0.0.1:7001"
+
+NOT_FOUND = ": not found"
+"""How a witness's reason begins when the node asked those that should hold the key, and they have none."""
 
 api_option = click.option(
     "--api",
@@ -82,7 +87,7 @@ def put(
     gdht put avatar - < avatar.png
     """
     witness = _witness("put", key, admin, token, timeout_s)
-    with _client(api, timeout_s) as client:
+    with _connected(api, timeout_s) as client:
         try:
             client.put(key, _read_value(value), ttl_s, replication)
         except PutFailed as error:
@@ -91,13 +96,18 @@ def put(
         click.echo(witness.copies())
 
 
+def _typed_key(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, bytes]:
+    """A key as it was typed, for messages, and its 32 bytes."""
+    return text, KEY.convert(text, param, ctx)
+
+
 @click.command(short_help="Write a value to standard output.")
-@click.argument("key", type=KEY)
+@click.argument("typed_key", metavar="KEY", callback=_typed_key)
 @api_option
 @timeout_option
 @admin_option
 @token_option
-def get(key: bytes, api: str, timeout_s: float, admin: str | None, token: str) -> None:
+def get(typed_key: tuple[str, bytes], api: str, timeout_s: float, admin: str | None, token: str) -> None:
     """Write the value of KEY to standard output; exit code 1 when the node finds none, with --admin with the reason.
 
     Byte for byte; only on a terminal a newline follows a value that does not end in one.
@@ -106,16 +116,34 @@ def get(key: bytes, api: str, timeout_s: float, admin: str | None, token: str) -
     gdht get motd
     gdht get hex:5faab372d8fe1b009a0c4945bc68d38a90ff15acd62bc66d033be56714c03d9a > motd.txt
     """
+    typed, key = typed_key
     witness = _witness("get", key, admin, token, timeout_s)
-    with _client(api, timeout_s) as client:
+    with _connected(api, timeout_s) as client:
         value = client.get(key)
     if value is None:
-        failed = f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders"
-        raise click.ClickException(f"{failed}{witness.reason() if witness else ''}")
+        raise click.ClickException(_not_found(api, typed, key, witness.reason() if witness else ""))
     sys.stdout.buffer.write(value)
     if sys.stdout.isatty() and not value.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
+
+
+def _not_found(api: str, typed: str, key: bytes, reason: str) -> str:
+    """What a get without a value comes to. reason: what the witness knows of it."""
+    if reason.startswith(NOT_FOUND):
+        return f"{api} has no value for {typed}{reason.removeprefix(NOT_FOUND)}"
+    return f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders{reason}"
+
+
+@contextmanager
+def _connected(api: str, timeout_s: float) -> Iterator[Client]:
+    """A client; when nobody is there it is said what to look at. Raises: click.ClickException."""
+    try:
+        with _client(api, timeout_s) as client:
+            yield client
+    except ClientDisconnected as error:
+        hint = "is the node running, and is this its API address (--api)?"
+        raise click.ClickException(f"{error}: {hint}") from error
 
 
 def _client(api: str, timeout_s: float) -> Client:

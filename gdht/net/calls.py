@@ -66,6 +66,8 @@ class Call:
         """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
         if isinstance(message, P2pError):
             self.end(remote_error(message))
+        elif monotonic() - self._started_s > self._batch.timeout_s:  # we stood still: what it says of times is over
+            self.end(CallTimeout(f"{self.peer} answered, but we were too late to hear it"))
         elif fits(self.request, message):
             self.end(message)  # type: ignore[arg-type]  # only a Reply fits
         else:
@@ -92,7 +94,7 @@ class Batch:
     def __init__(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float, stats: Stats) -> None:
         self.calls = [Call(self, index, peer, request) for index, (peer, request) in enumerate(requests)]
         self.stats = stats
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._open = dict(enumerate(self.calls))
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._news = Event()
@@ -119,4 +121,4 @@ class Batch:
         for call in list(self._open.values()):
             if call.connection is not None:
                 call.connection.forget(call)
-            call.end(CallTimeout(f"{call.peer} did not answer within {self._timeout_s:g} s"))
+            call.end(CallTimeout(f"{call.peer} did not answer within {self.timeout_s:g} s"))

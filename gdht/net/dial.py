@@ -13,6 +13,9 @@ RESOLVE_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2.0
 """For all addresses of a name together."""
 ADDRESSES_MAX = 8
+UNACKNOWLEDGED_MS_MAX = 5000
+"""The kernel gives a connection up when the other side has not taken what was sent for so long: what a request says of
+times to live would be over when a cut ends."""
 
 
 def connect(address: str) -> stdlib_socket.socket:
@@ -55,4 +58,6 @@ def _connect_one(family: int, kind: int, protocol: int, where: Any, timeout_s: f
         sock.connect(where)
         connected = stdlib_socket.socket(family, kind, protocol, fileno=sock.detach())
     tune(connected)
+    if hasattr(stdlib_socket, "TCP_USER_TIMEOUT"):  # not every system has it
+        connected.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
     return connected

@@ -44,6 +44,9 @@ RETRY_SHARE = 0.1
 it grows to RETRY_S_MAX, as this share of the time we have looked.
 """
 
+SAY_AGAIN_S = 5.0
+"""How often the log repeats why a node is not in the ring yet."""
+
 HOLD_INTERVALS = 3
 """How long an appointed node that comes back waits for those that were near it, in stabilize intervals."""
 
@@ -85,13 +88,17 @@ def enter_ring(rt: Runtime, node: NodeState) -> None:
     node.awaited, node.awaited_until_s = memory.near, math.inf
     interval_s = node.config.stabilize_interval
     pause_s, since_s = RETRY_S_MIN, rt.now()
+    said, said_at_s = "", -math.inf
     while True:
         attempt = try_to_enter(rt, node)
         if not node.is_member and not attempt.met_member:
             start_ring(rt, node, attempt, memory, (rt.now() - since_s) / interval_s)
         if node.is_member:
             break
-        log.warning("not in the ring yet: %s; trying again in %.1f s", node.join_error, pause_s)
+        why = f"{node.join_error}; trying again in {pause_s:.1f} s"
+        if why != said or rt.now() >= said_at_s + SAY_AGAIN_S:
+            log.warning("not in the ring yet: %s", why)
+            said, said_at_s = why, rt.now()
         rt.sleep(pause_s * rt.rng.uniform(0.8, 1.2))
         longest_s = max(interval_s, RETRY_S_SOON, RETRY_SHARE * (rt.now() - since_s))
         pause_s = min(2 * pause_s, longest_s, RETRY_S_MAX)

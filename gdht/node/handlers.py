@@ -198,7 +198,7 @@ def own_status(node: NodeState) -> P2pReplyStatus:
         keys.replica,
         keys.misplaced,
         keys.bytes,
-        ring.owned_ratio,
+        ring.owned_ratio if node.is_member else 0.0,
         ring.estimated_nodes,
     )
 

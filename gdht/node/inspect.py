@@ -23,7 +23,7 @@ from gdht.node.keys import HeldKey, Holder, KeyPage, KeyReport
 from gdht.node.lookup import find_successor, trail_of
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
-from gdht.node.status import Trace, TraceHop, Walk, WalkedNode
+from gdht.node.status import State, Trace, TraceHop, Walk, WalkedNode
 
 
 def walk(rt: Runtime, node: NodeState, nodes_max: int) -> Walk:
@@ -54,6 +54,8 @@ def walk_through(start: int, told: Mapping[int, WalkedNode], nodes_max: int) -> 
 def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
     """Who should hold a key and who does: its owner, the nodes that follow and precede it, this one. Switches: yes."""
     failures = node.failures.of(key)
+    if not node.is_member:
+        return KeyReport(key, (), _no_member(node), failures=failures)
     wanted = max(node.config.max_replication, node.config.successor_list_length + 1)
     try:
         found = find_successor(rt, node, key_ident(key), purpose="trace", replicas=wanted)
@@ -67,6 +69,12 @@ def where(rt: Runtime, node: NodeState, key: bytes) -> KeyReport:
     outcomes |= _stats(rt, node, key, before.values())
     holders = _holders(node.config.replication, len(found.peers), line | before, outcomes)
     return KeyReport(key, holders, asked=len(outcomes), failures=failures)
+
+
+def _no_member(node: NodeState) -> str:
+    """Why a node outside the ring finds nobody."""
+    doing = "joining the ring" if node.state is State.JOINING else node.state.value
+    return f"this node is {doing} and cannot look keys up{' any more' if node.gone else ' yet'}"
 
 
 def _stats(rt: Runtime, node: NodeState, key: bytes, peers: Iterable[Peer]) -> dict[int, Outcome]:
@@ -149,6 +157,8 @@ def _held_key(node: NodeState, record: Record) -> HeldKey:
 
 def trace(rt: Runtime, node: NodeState, ident: int) -> Trace:
     """A lookup with everything it met on its way, and the owner's own word for it as the last hop. Switches: yes."""
+    if not node.is_member:
+        return Trace(ident, (), None, 0.0, _no_member(node))
     fingers = {finger.peer.ident: finger.number for finger in node.ring.fingers}
     started_s = rt.now()
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from gdht.core.messages import Reply
 from gdht.errors import StoreError
+from gdht.node.runtime import Runtime
 from gdht.node.storage import Commit, Store
 
 
@@ -27,3 +28,21 @@ def when_durable(store: Store, reply: Reply, refused: Callable[[StoreError], Rep
     """A reply that says what the store holds, to be given when all that was written to it so far is durable."""
     commit = store.pending
     return reply if commit is None else Later(commit, reply, refused)
+
+
+def made_durable(rt: Runtime, store: Store, timeout_s: float) -> bool:
+    """Wait until all that was written to a store so far is durable; whether it is. Switches: maybe."""
+    commit = store.pending
+    if commit is None:
+        return True
+    ended = rt.signal()
+    errors: list[StoreError | None] = []
+
+    def note(error: StoreError | None) -> None:
+        errors.append(error)
+        ended.set()
+
+    commit.when_ended(note)
+    if not errors:
+        ended.wait(timeout_s)
+    return errors == [None]

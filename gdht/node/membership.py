@@ -105,6 +105,7 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
     newcomer = None if had_successors else node.ring.predecessor  # the second node of a ring has only notified us yet
     lost = False
     while successor := node.ring.successors[0] if node.ring.successors else newcomer:
+        asked_at_s = rt.now()
         neighbours = neighbours_of(rt, node, successor)
         if node.has_left(successor):
             newcomer = None
@@ -114,6 +115,9 @@ def stabilize(rt: Runtime, node: NodeState) -> None:
         elif newcomer and _taken_in(node, neighbours):
             newcomer = None
         else:
+            _note_acceptance(node, successor, neighbours)
+            if node.ring.predecessor is None and neighbours.predecessors[:1] == (node.me,):
+                node.vouch_for_arc(asked_at_s)
             _stabilize_with(rt, node, successor, neighbours)
             break
     if lost and had_successors and not node.ring.successors:
@@ -147,7 +151,6 @@ def _lose_successor(rt: Runtime, node: NodeState, successor: Peer) -> None:
 
 def _stabilize_with(rt: Runtime, node: NodeState, successor: Peer, neighbours: P2pReplyNeighbours) -> None:
     """Parts 1 and 2 of stabilize, for a first successor that lives."""
-    _note_acceptance(node, successor, neighbours)
     node.set_ring(_pulled(node, successor, neighbours), Cause.PULLED)
     adopt_closer(rt, node, neighbours.predecessors[:1], Cause.CLOSER_SUCCESSOR)
     notify(rt, node, node.ring.first_successor)

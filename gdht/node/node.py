@@ -2,7 +2,7 @@
 
 The tasks: maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, merge; one step at a time),
 replication (a newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby, and is there
-another one?), acquaintances (whom to remember over a restart).
+another one?), acquaintances (whom to remember over a restart), pulse (have we stood still?).
 """
 
 import logging
@@ -13,7 +13,7 @@ from math import inf
 from gdht.config import DhtConfig
 from gdht.core.ident import distance, finger_start
 from gdht.core.lookup import Found
-from gdht.core.messages import Request
+from gdht.core.messages import ErrorReason, P2pError, P2pPut, P2pTransfer, Request
 from gdht.core.peer import Peer
 from gdht.core.placement import Role
 from gdht.core.ring import Ring
@@ -69,6 +69,10 @@ CHECK_LOOKS = 3
 DOUBT_INTERVALS = 0.3
 """A doubted predecessor is checked no sooner than this after the last check, in stabilize intervals."""
 
+PULSE_CALLS, PULSE_INTERVALS = 0.25, 0.5
+"""How often a node makes sure that it has not stood still: in `call_timeout`s, or if that is longer, in stabilize
+intervals."""
+
 READY_INTERVALS = 5
 """A node is ready only if it was stabilized within this many intervals."""
 
@@ -87,6 +91,9 @@ class Node:
         self._tasks: dict[str, Task] = {}
         self._due: dict[str, float] = {}
         self._checked_s = -inf
+        self._pulse_every_s = max(PULSE_CALLS * config.call_timeout, PULSE_INTERVALS * config.stabilize_interval)
+        self._pulse_s = rt.now()
+        self._stale_until_s = -inf
 
     # Life ------------------------------------------------------------------------------------------------------------
 
@@ -98,6 +105,7 @@ class Node:
             "upkeep": self._upkeep,
             "inspection": self._inspect,
             "acquaintances": self._keep_acquaintances,
+            "pulse": self._feel_pulse,
         }
         for name, run in tasks.items():
             self._tasks[name] = self._rt.spawn(run, name)
@@ -129,7 +137,12 @@ class Node:
     # Clients and peers -----------------------------------------------------------------------------------------------
 
     def handle(self, sender: Peer, request: Request) -> Answer:
-        """Answer another node's request from local state, or once that is on the disk. Switches: no."""
+        """Answer another node's request from local state, or once that is on the disk. Switches: no.
+
+        No copies after we stood still: what waited for us tells what was left of its life when it was sent.
+        """
+        if isinstance(request, P2pPut | P2pTransfer) and self._stood_still():
+            return P2pError(ErrorReason.OVERLOAD, "this node stood still; what was sent meanwhile may be over")
         return handle(self._node, sender, request, self._node.clock.lives_s())
 
     def put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutOutcome:
@@ -253,7 +266,7 @@ class Node:
             live_checks=(),
             ready_checks=self._ready_checks(),
             health_score=node.health.score,
-            lost=node.lost.peers,
+            lost=tuple(peer for peer in node.lost.peers if peer not in (*ring.successors, *ring.predecessors)),
             second_ring=node.lost.second_ring,
             consistent=node.consistent if node.is_member else None,
             stats=node.stats,
@@ -354,6 +367,19 @@ class Node:
 
     def _look_nearby(self) -> None:
         self._node.consistent = check_nearby(self._rt, self._node)
+
+    def _stood_still(self) -> bool:
+        """Whether requests that come in now may have waited for longer than their senders did. Switches: no."""
+        now_s, timeout_s = self._rt.now(), self._node.config.call_timeout
+        if now_s - self._pulse_s > self._pulse_every_s + timeout_s:
+            self._stale_until_s = now_s + timeout_s
+        return now_s < self._stale_until_s
+
+    def _feel_pulse(self) -> None:
+        while True:
+            self._stood_still()
+            self._pulse_s = self._rt.now()
+            self._rt.sleep(self._pulse_every_s)
 
     def _keep_acquaintances(self) -> None:
         node, rt = self._node, self._rt

@@ -70,6 +70,13 @@ class OwnArc:
         self._lease(start, asked_at_s)
         return unbroken
 
+    def vouch(self, asked_at_s: float) -> bool:
+        """While no predecessor answers, the node after us, asked at that time, took us for its own. Switches: no.
+
+        So it does not take the arc for its own, and what we had of it stays ours. Returns as `confirm`.
+        """
+        return self._leased_from is None or self.confirm(self._leased_from, asked_at_s)
+
     def _lease(self, start: int, since_s: float) -> None:
         self._leased_from, self.leased_until_s = start, since_s + self.lease_s
 

@@ -176,6 +176,11 @@ class NodeState:
         if not self.arc.confirm(predecessor.ident, asked_at_s):
             self.repair_wanted.set()
 
+    def vouch_for_arc(self, asked_at_s: float) -> None:
+        """Our successor, asked at that time, named us as its predecessor; we know none ourselves. Switches: no."""
+        if not self.arc.vouch(asked_at_s):
+            self.repair_wanted.set()
+
     def enter(self) -> None:
         """Be a member of the ring from now on. Switches: no."""
         self.state = State.DRAINING if self.draining else State.ACTIVE

@@ -30,6 +30,9 @@ ROUNDING_S = 0.05
 LAST_MOMENTS_S = 2.0
 """What has so little of its life left need not be given to a node that lacks it."""
 
+READS_MAX = 3
+"""How often something is read after quiet until an answer comes: messages may still be late."""
+
 ANSWERS = ("success", "not_found")
 """The results of a get that say something of the key."""
 
@@ -38,14 +41,14 @@ class Clients:
     """Puts and gets through any node, each beside whatever else happens, and what is wrong with their outcome.
 
     apart_since_s: since when the ring is in parts, so that a get must see only what was put through its own node
-    after that; infinite: it is broken, and nothing must be seen. None: it is whole.
+    after that; infinite: it is not there yet, or broken, and nothing must be seen. None: it is whole.
     """
 
     def __init__(self, cluster: Cluster, rng: Random, plan: Plan) -> None:
         self.cluster = cluster
         self.rng = rng
         self.plan = plan
-        self.apart_since_s: float | None = None
+        self.apart_since_s: float | None = inf
         self.puts = self.acknowledged = self.gets = self.judged = 0
         keys = plan.keys or max(round(plan.steps * KEYS_PER_STEP), 1)
         self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
@@ -119,11 +122,15 @@ class Clients:
 
     def _note_stored(self, key: bytes, put: Put) -> None:
         """A put was acknowledged: it must survive crashes from now on, whatever was lost before."""
-        held = [host.node.store.held(key) for host in self.cluster.live()]
-        versions = [record.version for record in held if record and record.value == put.value]
+        register = self._registers[key]
+        records = [record for host in self.cluster.live() if (record := host.node.store.held(key))]
+        versions = [record.version for record in records if record.value == put.value]
         self._versions[key] = max([self._versions.get(key, NO_VERSION), *versions])
         self._losses_s[key] = [loss_s for loss_s in self._losses_s.get(key, ()) if loss_s > put.started_s]
-        self._registers[key].exposed = False
+        register.exposed = False
+        newest = {candidate.value for candidate in register.candidates(self.margins)}
+        if not any(record.value in newest for record in records):
+            register.expose(self.cluster.now)  # all who stored it have crashed before it was acknowledged
 
     def before_crash(self, *hosts: Host) -> None:
         """These nodes are about to die: what do they take with them?
@@ -167,12 +174,14 @@ class Clients:
     def read_everything(self) -> None:
         """Get every key through some member. Raises: SimulationFailed when no answer comes, or a wrong one."""
         for key in self._registers:
-            host, started_s = self.rng.choice(self.cluster.members()), self.cluster.now
-            outcome = self.cluster.get(host, key)
-            if outcome is None or outcome.result not in ANSWERS:
+            for _ in range(READS_MAX):
+                host, started_s = self.rng.choice(self.cluster.members()), self.cluster.now
+                outcome = self.cluster.get(host, key)
+                if outcome is not None and outcome.result in ANSWERS:
+                    self._judge(key, Get(host.memory, started_s, self.cluster.now, outcome.value))
+                    break
+            else:
                 raise self.cluster.failure(f"{host} cannot read {key.hex()[:8]}: {outcome}")
-            get = Get(host.memory, started_s, self.cluster.now, outcome.value)
-            self._judge(key, get)
         self.look_into_stores()
 
     def look_into_stores(self) -> None:

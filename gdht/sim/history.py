@@ -91,10 +91,15 @@ class History:
         actions, weights = zip(*self.weights().items(), strict=True)
         for _ in range(count):
             self.pass_time()
-            if self.clients.apart_since_s is not None and not (self.cluster.violations() or self.cluster.unsure()):
+            if self.clients.apart_since_s is not None and self._is_whole():
                 self.clients.apart_since_s = None
             (action,) = self.rng.choices(actions, weights)
             action()
+
+    def _is_whole(self) -> bool:
+        cluster = self.cluster
+        everybody = 0 < len(cluster.members()) == len(cluster.live())
+        return everybody and not (cluster.network.is_parted or cluster.violations() or cluster.unsure())
 
     def pass_time(self) -> None:
         """Until the next step."""

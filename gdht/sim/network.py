@@ -101,6 +101,11 @@ class Network:
         """Let only addresses of one group reach each other; those in no group form one more."""
         self._groups = {address: index for index, group in enumerate(groups) for address in group}
 
+    @property
+    def is_parted(self) -> bool:
+        """Whether there is a partition."""
+        return bool(self._groups)
+
     def heal(self) -> None:
         """End the partition, mend every cut link and unclog every other one."""
         self._groups = {}

@@ -65,8 +65,9 @@ class Observer:
             del self._hosts[host.process]
         if not self._safe:
             return
-        for ident, before in gone:
+        for ident, _ in gone:
             self._staying.update(ident, None)
+        for ident, before in gone:
             if before is not None:
                 self._check(self._watch.changed(ident, before, None))
 

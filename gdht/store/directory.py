@@ -42,13 +42,16 @@ class Directory:
         """An error that names the directory."""
         return StoreError("disk", f"data_dir {self.path}: {why}")
 
-    def is_full(self) -> bool:
-        """Whether its disk has next to no room left: of a write that was cut short LMDB says only that it failed."""
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether its disk has so much room left and a little more, as far as it can be known.
+
+        Of a write that was cut short LMDB says only that it failed.
+        """
         try:
             room = os.statvfs(self.path)
         except OSError:
-            return False
-        return room.f_bavail * room.f_frsize < FULL_BYTES
+            return True
+        return room.f_bavail * room.f_frsize >= size_bytes + FULL_BYTES
 
     def close(self) -> None:
         """Let another process have it."""

@@ -37,13 +37,16 @@ class Disk(Protocol):
         """Why it takes no changes at all; empty when it does."""
 
     def get(self, key: bytes) -> Record | None:
-        """The record under a key."""
+        """The record under a key. Raises: layout.Damaged."""
 
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
-        """At most `limit` records with after < key <= last, in order of keys; an empty `after` begins at the first."""
+        """At most `limit` records with after < key <= last, in order of keys; an empty `after` begins at the first.
+
+        Raises: layout.Damaged, for the first of them that is.
+        """
 
     def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
-        """The same without values."""
+        """The same without values, and also of records that are damaged."""
 
     def expiring(self, now_s: float, limit: int) -> list[bytes]:
         """The keys of at most `limit` records that are due, the earliest first. now_s: seconds since the epoch."""

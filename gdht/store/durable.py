@@ -11,14 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from gdht.core.digests import NOTHING, Digest, DigestTree, digest_of, leaf_of
+from gdht.core.digests import LEAF_SHIFT, NOTHING, Digest, DigestTree, digest_of, leaf_of
 from gdht.core.ident import ident_bytes
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.store.disk import Batch, Disk, RunAside
 from gdht.store.group import Accounts, Group
-from gdht.store.layout import RECORD_OVERHEAD_BYTES
+from gdht.store.layout import RECORD_OVERHEAD_BYTES, Damaged
 from gdht.store.merging import after_due, key_before, merged
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ WAITING_BYTES_MAX = 64 << 20
 """What may wait for the disk; more is refused until it has caught up."""
 
 SCAN_RECORDS = 500
+REPLICATIONS = range(256)
+DAMAGE_TOLD_MAX = 100
+"""Damaged records that are named in the log; it is time to look at the disk long before."""
 
 
 class HasKey(Protocol):
@@ -42,16 +45,21 @@ Found = TypeVar("Found", bound=HasKey)
 
 
 class DurableStore:
-    """Records over a disk. run_aside: see `gdht.store.disk`."""
+    """Records over a disk. run_aside: see `gdht.store.disk`. has_room: whether the disk could take so many bytes."""
 
     is_durable = True
 
-    def __init__(self, disk: Disk, bytes_max: int, run_aside: RunAside) -> None:
+    def __init__(
+        self, disk: Disk, bytes_max: int, run_aside: RunAside, has_room: Callable[[int], bool] = lambda _bytes: True
+    ) -> None:
         self.size_bytes_max = bytes_max
         self.error = disk.refusal
         self.failures = 0
         self._disk = disk
         self._run_aside = run_aside
+        self._has_room = has_room
+        self._failed_bytes = 0  # of the largest group that failed since one as large did not
+        self._damage_told: set[bytes] = set()
         self._tree = DigestTree()
         for replication, leaf, digest in disk.leaves():
             self._tree.change(replication, leaf, NOTHING, digest)
@@ -80,10 +88,32 @@ class DurableStore:
         for group in self._groups():
             if key in group.records:
                 return group.records[key]
-        return self._disk.get(key)
+        try:
+            return self._disk.get(key)
+        except Damaged as damage:
+            self._drop_damaged(damage)
+            return None
 
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
-        return self._laid_over(self._disk.scan, lambda record: record, after, last, limit)
+        return self._laid_over(self._scan_disk, lambda record: record, after, last, limit)
+
+    def _scan_disk(self, after: bytes, last: bytes, limit: int) -> list[Record]:
+        """What is sound on the disk; what is not is dropped."""
+        found, damaged = self._scan_sound(after, last, limit)
+        for damage in damaged:
+            self._drop_damaged(damage)
+        return found
+
+    def _scan_sound(self, after: bytes, last: bytes, limit: int) -> tuple[list[Record], list[Damaged]]:
+        found: list[Record] = []
+        damaged: list[Damaged] = []
+        while True:
+            try:
+                return found + self._disk.scan(after, last, limit - len(found)), damaged
+            except Damaged as damage:
+                found += self._disk.scan(after, key_before(damage.key), limit - len(found))
+                after = damage.key
+                damaged.append(damage)
 
     def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
         return self._laid_over(self._disk.entries, _entry, after, last, limit)
@@ -167,13 +197,13 @@ class DurableStore:
         One whose last change is not durable yet is left until it is.
         """
         changing = {key for group in self._groups() for key in group.records}
-        due = [key for key in self._disk.expiring(now_s, limit + len(changing)) if key not in changing][:limit]
+        due = [key for key in self._disk.expiring(now_s, 2 * limit) if key not in changing][:limit]
         if due:
             self._require_room()
         for key in due:
-            held = self._disk.get(key)
-            assert held is not None, "the index names what is there"
-            self._replace(held, after_due(held, now_s))
+            held = self.held(key)
+            if held is not None:  # else it was damaged, and is dropped
+                self._replace(held, after_due(held, now_s))
         self._commit()
         return len(due)
 
@@ -215,6 +245,45 @@ class DurableStore:
     def _digest(self, record: Record) -> Digest:
         return digest_of(record, self.record_bytes(record))
 
+    # Damage --------------------------------------------------------------------------------------------------------
+
+    def _drop_damaged(self, damage: Damaged) -> None:
+        """Let a record that cannot be trusted be gone, so that digests differ and the other replicas give it back.
+
+        What it counted for cannot be known from it, so its leaf is counted anew.
+        """
+        key = damage.key
+        if key not in self._damage_told and len(self._damage_told) < DAMAGE_TOLD_MAX:
+            self._damage_told.add(key)
+            log.error("record %s is damaged, and dropped: %s", key.hex(), damage)
+        if self._disk.refusal or any(key in group.records for group in self._groups()):
+            return
+        self._open.set(key, None)
+        sound = self._sums_of_leaf(leaf_of(key))
+        for replication in REPLICATIONS:
+            self._recount(replication, leaf_of(key), sound.get(replication, NOTHING))
+        self._commit()
+
+    def _sums_of_leaf(self, leaf: int) -> dict[int, Digest]:
+        """Digests by replication of what is sound in a leaf."""
+        sums: dict[int, Digest] = {}
+        after, last = key_before(ident_bytes(leaf << LEAF_SHIFT)), ident_bytes((leaf + 1 << LEAF_SHIFT) - 1)
+        while found := self._laid_over(
+            lambda *where: self._scan_sound(*where)[0], lambda record: record, after, last, SCAN_RECORDS
+        ):
+            for record in found:
+                sums[record.replication] = sums.get(record.replication, NOTHING).plus(self._digest(record))
+            after = found[-1].key
+        return sums
+
+    def _recount(self, replication: int, leaf: int, right: Digest) -> None:
+        counted = self._tree.leaf(replication, leaf)
+        if counted != right:
+            self._open.leaves.setdefault((replication, leaf), counted)
+            self._tree.change(replication, leaf, counted, right)
+            self.size_bytes += right.size_bytes - counted.size_bytes
+            self.count += right.records - counted.records
+
     # Commits -------------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
@@ -245,10 +314,11 @@ class DurableStore:
             return
         error = _translated(failure)
         ended = [self._line.popleft()]
+        group_bytes = ended[0].size_bytes
         if error is not None:
             ended += [*self._line, self._open]
             self._take_back(ended)
-        self._tell(error)
+        self._tell(error, group_bytes)
         if self._line:
             self._send()
         else:
@@ -266,7 +336,14 @@ class DurableStore:
         self._line.clear()
         self._open = Group(groups[0].before)
 
-    def _tell(self, error: StoreError | None) -> None:
+    def _tell(self, error: StoreError | None, group_bytes: int) -> None:
+        """Keep and log the error; a small group that fits on a full disk does not make it healthy."""
+        if error is not None:
+            self._failed_bytes = max(self._failed_bytes, group_bytes)
+        elif group_bytes < self._failed_bytes and not self._has_room(self._failed_bytes):
+            return
+        else:
+            self._failed_bytes = 0
         text = str(error) if error is not None else self._disk.refusal
         if text and text != self.error:
             log.error("writes fail: %s", text)

@@ -33,7 +33,11 @@ Buffer = bytes | memoryview
 
 
 class Damaged(Exception):
-    """Bytes are not those that were written."""
+    """Bytes are not those that were written. key: under which they lie."""
+
+    def __init__(self, key: bytes, why: str) -> None:
+        super().__init__(why)
+        self.key = key
 
 
 def pack_record(record: Record) -> bytes:
@@ -51,7 +55,7 @@ def pack_record(record: Record) -> bytes:
     return b"".join((checked, _checksum(record.key, checked, record.value), record.value))
 
 
-def _checksum(key: bytes, checked: bytes, value: bytes) -> bytes:
+def _checksum(key: bytes, checked: Buffer, value: Buffer) -> bytes:
     return zlib.crc32(value, zlib.crc32(checked, zlib.crc32(key))).to_bytes(4, "big")
 
 
@@ -75,12 +79,12 @@ def unpack_entry(key: bytes, data: Buffer) -> Entry:
     return Entry(key, Version(stamp, int.from_bytes(coordinator, "big")), replication)
 
 
-def checked_record(key: bytes, data: bytes) -> Record:
+def checked_record(key: bytes, data: Buffer) -> Record:
     """The record, if it is what was written. Raises: Damaged."""
     if len(key) != KEY_BYTES or len(data) < HEADER.size:
-        raise Damaged(f"{len(data)} bytes under a key of {len(key)} bytes")
+        raise Damaged(key, f"{len(data)} bytes under a key of {len(key)} bytes")
     if data[CHECKED_BYTES : HEADER.size] != _checksum(key, data[:CHECKED_BYTES], data[HEADER.size :]):
-        raise Damaged("its checksum is wrong")
+        raise Damaged(key, "its checksum is wrong")
     return unpack_record(key, data)
 
 

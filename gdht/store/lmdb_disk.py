@@ -103,7 +103,9 @@ class LmdbDisk:
 
     def _opening_error(self, error: lmdb.Error) -> StoreError:
         if isinstance(error, lmdb.NotFoundError | lmdb.IncompatibleError):
-            return self._directory.refuse(f"holds an LMDB file that is no gdht store. {ADVICE}")
+            return self._directory.refuse(
+                "holds an LMDB file that is no gdht store: choose another data_dir, or move it away"
+            )
         if isinstance(error, lmdb.MemoryError):
             return self._directory.refuse(
                 f"{self._map_bytes} bytes of addresses cannot be had: raise `ulimit -v`, or lower max_store_bytes"
@@ -133,12 +135,12 @@ class LmdbDisk:
     def get(self, key: bytes) -> Record | None:
         with self._begin() as txn:
             data = txn.get(key, db=self._records)
-        return None if data is None else layout.unpack_record(key, data)
+        return None if data is None else layout.checked_record(key, data)
 
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
         with self._begin() as txn:
             found = islice(_range(txn.cursor(self._records), after, last), limit)
-            return [layout.unpack_record(key, data) for key, data in found]
+            return [layout.checked_record(key, data) for key, data in found]
 
     def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
         with self._begin(buffers=True) as txn:
@@ -173,6 +175,10 @@ class LmdbDisk:
         with self._begin() as txn:
             return txn.get(place, db=self._due) is not None
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether the disk could take so much at once, twice over."""
+        return self._directory.has_room(2 * size_bytes)
+
     def counts(self) -> dict[str, int]:
         """How many entries each table has."""
         tables = zip(TABLES, (self._records, self._due, self._digests, self._notes), strict=True)
@@ -196,7 +202,7 @@ class LmdbDisk:
 
     def _writing_error(self, error: lmdb.Error) -> StoreError:
         code = _code(error)
-        if code in FULL_CODES or (code == errno.EIO and self._directory.is_full()):
+        if code in FULL_CODES or (code == errno.EIO and not self._directory.has_room(0)):
             return self._directory.refuse(FULL)
         return self._directory.refuse(f"cannot be written to ({error})")
 
@@ -204,14 +210,17 @@ class LmdbDisk:
         """Put records and what stands in order of time for them."""
         cursor, due = txn.cursor(self._records), txn.cursor(self._due)
         for part in _parts(sorted(records.items())):
-            held = cursor.getmulti([key for key, _ in part])
-            before = {bytes(key): layout.due_key_of(bytes(key), data) for key, data in held}
+            held = [(bytes(key), data) for key, data in cursor.getmulti([key for key, _ in part])]
+            before = {key: _standing(key, data) for key, data in held}
             after = {key: layout.due_key(record) for key, record in part if record is not None}
             cursor.putmulti([(key, layout.pack_record(record)) for key, record in part if record is not None])
             for key in before.keys() - after.keys():
                 txn.delete(key, db=self._records)
-            for key in (key for key, place in before.items() if after.get(key) != place):
-                txn.delete(before[key], db=self._due)
+            if None in before.values():
+                _forget(due, {key for key, place in before.items() if place is None})
+            for key, place in before.items():
+                if place is not None and after.get(key) != place:
+                    txn.delete(place, db=self._due)
             due.putmulti([(place, b"") for place in sorted(after.values())])
 
     def _put_leaves(self, txn: lmdb.Transaction, leaves: dict[tuple[int, int], Digest]) -> None:
@@ -234,6 +243,22 @@ class LmdbDisk:
 def _code(error: lmdb.Error) -> int:
     """The system's number; 0 when the error is LMDB's own."""
     return getattr(error, "code", 0)
+
+
+def _standing(key: bytes, data: layout.Buffer) -> bytes | None:
+    """Where a record stands in order of time; None when it is damaged, for then nothing of it can be relied on."""
+    try:
+        layout.checked_record(key, data)
+    except layout.Damaged:
+        return None
+    return layout.due_key_of(key, data)
+
+
+def _forget(due: Any, keys: set[bytes]) -> None:
+    """Take keys out of the order of time, wherever they stand in it; reads all of it."""
+    places = [bytes(place) for place in due.iternext(values=False) if bytes(place[layout.DUE_AT.size :]) in keys]
+    for place in places:
+        due.pop(place)
 
 
 def _parts(items: list[T]) -> Iterator[list[T]]:

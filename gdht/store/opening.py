@@ -13,4 +13,5 @@ def open_store(data_dir: str, bytes_max: int, run_aside: RunAside) -> Store:
     """The records of a directory; in memory when it has no name. Raises: StoreError, which names the directory."""
     if not data_dir:
         return MemoryStore(bytes_max)
-    return DurableStore(LmdbDisk(Path(data_dir), bytes_max), bytes_max, run_aside)
+    disk = LmdbDisk(Path(data_dir), bytes_max)
+    return DurableStore(disk, bytes_max, run_aside, disk.has_room)

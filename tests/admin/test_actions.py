@@ -42,6 +42,20 @@ def test_a_deadline_that_makes_no_sense_is_refused(ring, client: FlaskClient, te
     assert ring.done == []
 
 
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        ("leave?dryrun=1", "no such argument: dryrun; there are timeout, dry_run"),
+        ("leave?dry_run=1&x=2&y=3", "no such argument: x, y; there are timeout, dry_run"),
+        ("drain?dry_run=1", "no such argument: dry_run; there are none"),
+    ],
+)
+def test_an_argument_that_there_is_not_is_refused_and_nothing_done(ring, client: FlaskClient, action, error):
+    answer = client.post(f"/admin/api/{action}")
+    assert (answer.status_code, answer.json) == (400, {"error": error})
+    assert ring.done == []
+
+
 @pytest.mark.parametrize("flag", ["dry_run=1", "dry_run=true", "dry_run=1&timeout=5"])
 def test_a_dry_run_tells_who_would_get_what_and_does_nothing(ring, client: FlaskClient, flag):
     answer = client.post(f"/admin/api/leave?{flag}")

@@ -285,7 +285,7 @@ def test_a_key_is_asked_for_in_the_form(ring, show):
     page = show(ring, "/admin/keys")
     page.one("#key").send_keys("hello", Keys.ENTER)
     page.wait(lambda: page.all("table"), "the report")
-    assert "1 of 3 nodes that should hold version" in page.text("main")
+    assert "1 of 3 nodes have the version of" in page.text("main")
     page.save(PICTURES / "keys-light.png")
     page.one("main p a[href^='/admin/trace']").click()
     page.wait(lambda: "Lookup" in page.text("main"), "the trace")

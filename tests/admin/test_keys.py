@@ -17,7 +17,7 @@ from gdht.node.keys import HeldKey, Holder, KeyReport
 
 KEY = hashlib.sha256(b"hello").digest()
 OLD, NEW = Version(1_700_000_000_000 << 16, 0xAB << 248), Version(1_700_000_060_000 << 16, 0xCD << 248)
-NEW_WORDS = "version of 2023-11-14 22:14:20 by cd000000"
+NEW_WORDS = "version of 2023-11-14 22:14:20 UTC by cd000000"
 
 
 def holder(number, version=NEW, role="replica", value=b"hello", replication=3):
@@ -79,8 +79,25 @@ ABSENT = "No node holds it: it was never stored, or its life is over."
 )
 def test_the_verdict_on_a_key_is_said_in_plain_words(holders, state, words):
     judged = verdict(KeyReport(KEY, holders))
-    shortened = re.sub(rf"^(\d of \d) nodes? that should hold {NEW_WORDS} do\.(?: (?=.))?", r"\1: ", judged.words)
+    shortened = re.sub(
+        rf"^(\d of \d) nodes? ha(?:s|ve) the {NEW_WORDS}(?:, as|;) \w+ should\.(?: (?=.))?", r"\1: ", judged.words
+    )
     assert (judged.state, shortened.removesuffix(": ")) == (state, words)
+
+
+@pytest.mark.parametrize(
+    ("holders", "words"),
+    [
+        ((holder(1, replication=1),), f"1 of 1 node has the {NEW_WORDS}, as it should."),
+        ((holder(1, replication=2), holder(2, replication=2)), f"2 of 2 nodes have the {NEW_WORDS}, as they should."),
+        (
+            (holder(1, replication=2), silent(2)),
+            f"1 of 2 nodes have the {NEW_WORDS}; all should. n2:1 does not answer.",
+        ),
+    ],
+)
+def test_the_count_of_copies_is_a_sentence(holders, words):
+    assert verdict(KeyReport(KEY, holders)).words == words
 
 
 def test_an_owner_that_cannot_be_found_leaves_it_unknown():
@@ -151,7 +168,7 @@ def test_keys_have_exactly_the_documented_fields(held, client: FlaskClient):
 @pytest.mark.parametrize(
     ("query", "numbers", "more"),
     [
-        ("", [0, 1, 2], False), ("role=owned", [0], False), ("limit=2", [0, 1], True), ("limit=0", [0], True),
+        ("", [0, 1, 2], False), ("role=owned", [0], False), ("limit=2", [0, 1], True), ("limit=1", [0], True),
         (f"after={'01' * 32}", [2], False), (f"role=replica&after={'01' * 32}", [], False),
         ("role=&after=", [0, 1, 2], False),
     ],
@@ -169,8 +186,9 @@ def test_a_page_of_keys_is_bounded(held, client: FlaskClient):
     assert asked == [1000]
 
 
-@pytest.mark.parametrize("query", ["role=owner", "after=12", "limit=x"])
+@pytest.mark.parametrize("query", ["role=owner", "after=12", "limit=x", "limit=0"])
 def test_a_question_about_keys_that_makes_no_sense_is_refused(client: FlaskClient, query):
+    assert client.get(f"/admin/keys?{query}").status_code == 400
     answer = client.get(f"/admin/api/keys?{query}")
     assert (answer.status_code, list(answer.json)) == (400, ["error"])
 
@@ -179,7 +197,7 @@ def test_the_page_of_keys_lists_them_and_leads_on(held, client: FlaskClient, mon
     monkeypatch.setattr("gdht.admin.pages.KEYS_SHOWN_MAX", 2)
     html = client.get("/admin/keys").text
     assert re.findall(r'href="/admin/keys\?key=hex%3A(\d\d)', html) == ["00", "01"]
-    (further,) = re.findall(r'href="(/admin/keys\?after=[0-9a-f]{64})"', html)
+    (further,) = re.findall(r'href="(/admin/keys\?limit=2&after=[0-9a-f]{64})"', html)
     html = client.get(further).text
     assert re.findall(r'href="/admin/keys\?key=hex%3A(\d\d)', html) == ["02"]
     assert "misplaced, tombstone" in html

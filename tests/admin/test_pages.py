@@ -121,7 +121,7 @@ def test_a_key_is_found_by_text_and_by_hex(client: FlaskClient):
     html = client.get("/admin/keys?key=hello").text
     digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
     assert digest in html
-    assert "1 of 3 nodes that should hold version of 2023-11-14 22:13:20" in html
+    assert "1 of 3 nodes have the version of 2023-11-14 22:13:20 UTC" in html
     assert "8 nodes asked. Checksums agree." in html
     assert "missing" in html
     assert "no answer: timed out" in html

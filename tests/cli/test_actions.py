@@ -60,6 +60,28 @@ def test_a_dry_run_shows_who_would_get_what_and_does_nothing(ask, node) -> None:
     assert json.loads(ask("leave", "--dry-run", "--json").stdout)["keys"] == 19
 
 
+@pytest.mark.parametrize(
+    ("neighbours", "keys", "code", "words"),
+    [
+        ((), 19, 1, "Nobody can take its 19 records: it is alone. They stay in its data_dir.\n"),
+        ((), 0, 0, "Nobody would get anything: it has no records.\n"),
+        ((NEXT,), 19, 0, "Nobody would get anything: the others have all of its records.\n"),
+    ],
+)
+def test_a_dry_run_that_moves_nothing_says_why(ask, node, neighbours, keys: int, code: int, words: str) -> None:
+    node[1].shares = ()
+    node[1].status = replace(node[1].status, successors=neighbours, keys=KeyCounts(owned=keys))
+    result = ask("leave", "--dry-run")
+    assert (result.exit_code, result.output) == (code, words)
+    as_json = ask("leave", "--dry-run", "--json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["receivers"]) == (code, [])
+
+
+def test_records_without_taker_before_the_deadline_were_not_just_late() -> None:
+    handover = {"kind": "leave", "keys_done": 7, "keys_without_taker": 12, "seconds": 2.5, "ended": True}
+    assert "found no taker. They are still" in actions._outcome({"handover": handover}, 60.0)[1]
+
+
 def test_leave_tells_the_node_its_deadline_and_how_it_ended(ask, node, moved) -> None:
     moved(ended=True)
     result = ask("leave", "--timeout", "0.5")
@@ -72,7 +94,8 @@ def test_records_without_taker_are_exit_code_1(ask, moved) -> None:
     moved(ended=True, keys_done=7, without_taker=12)
     result = ask("leave", "--timeout", "0.05")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "It has left: 7 records handed over in 2.5 s, but 12 records found no taker.\n"
+    left = "12 records found no taker or were not confirmed in time"
+    assert result.stderr == f"It has left: 7 records handed over in 2.5 s, but {left}. {actions.WHAT_TO_DO}\n"
 
 
 def test_a_leaver_that_vanishes_in_the_middle_is_exit_code_1(ask, moved) -> None:
@@ -93,7 +116,8 @@ def test_the_end_of_a_lone_node_needs_no_hand_over(ask, node) -> None:
 def test_the_records_of_a_lone_node_find_no_taker(ask, node) -> None:
     node[1].status = replace(node[1].status, successors=())
     result = ask("leave", "--timeout", "0.05")
-    assert (result.exit_code, result.stderr) == (1, "It has left; it was alone, and 19 records found no taker.\n")
+    left = "It has left; it was alone, and 19 records found no taker."
+    assert (result.exit_code, result.stderr) == (1, f"{left} {actions.WHAT_TO_DO}\n")
 
 
 def test_an_earlier_move_is_not_taken_for_this_one(ask, moved) -> None:

@@ -1,6 +1,7 @@
 """`gdht keys` and `gdht requests` against a faked node."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -35,7 +36,7 @@ def failed(node):
 def test_keys_are_listed_whole_with_what_is_known_of_them(ask, held) -> None:
     result = ask("keys")
     assert (result.exit_code, result.stderr) == (0, "")
-    for words in ("02" * 32, "owned", "misplaced, tombstone", "1002", "1m 30s", "1700000000.000+0 by 400000000000"):
+    for words in ("02" * 32, "owned", "misplaced, tombstone", "1002", "1m 30s", "2023-11-14 22:13:20 by 400000000000"):
         assert words in result.stdout
 
 
@@ -51,9 +52,21 @@ def test_where_a_list_of_keys_goes_on_is_told(ask, held) -> None:
     assert ask("keys", "--after", "hex:" + "01" * 32).stderr == ""
 
 
-def test_a_node_without_keys_lists_none(ask) -> None:
+def test_a_node_without_keys_says_so(ask, held) -> None:
+    held_by_no = ("keys", "--role", "owned", "--after", "hex:" + "ff" * 32)
+    assert ask(*held_by_no).output == "It keeps no owned keys after this one.\n"
+
+
+def test_a_node_that_is_empty_says_so(ask) -> None:
     result = ask("keys")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "It keeps no keys.\n", "")
+
+
+def test_a_version_of_no_calendar_is_shown_without_a_time(ask, held, node) -> None:
+    node[1].held = [replace(held_key, version=Version((1 << 64) - 1, 1 << 254)) for held_key in node[1].held]
+    result = ask("keys")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "- by 400000000000" in result.stdout
 
 
 def test_requests_are_shown_newest_first_with_the_reason(ask, failed) -> None:
@@ -87,5 +100,5 @@ def test_what_there_cannot_be_is_wrong_use(ask, line: tuple[str, ...]) -> None:
 def test_where_shows_the_verdict_and_the_failures(ask, failed) -> None:
     result = ask("where", "motd")
     assert result.exit_code == 0
-    for words in ("1 of 2 nodes that should hold version", "127.0.0.1:6003 does not answer.", "n2:1: did not answer"):
+    for words in ("1 of 2 nodes have the version of", "127.0.0.1:6003 does not answer.", "n2:1: did not answer"):
         assert words in result.stdout

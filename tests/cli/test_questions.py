@@ -86,9 +86,18 @@ def test_a_walk_that_does_not_close_is_shown_and_is_exit_code_1(ask, node) -> No
 def test_where_shows_who_should_hold_a_key_and_who_does(ask, node) -> None:
     result = ask("where", "motd")
     assert (result.exit_code, result.stderr) == (0, "")
-    for words in ("owner", "replica", "yes", "no answer: timed out", "59.5 s", "1700000000.000+0 by 400000000000"):
+    for words in ("owner", "replica", "yes", "no answer: timed out", "59.5 s", "2023-11-14 22:13:20 by 400000000000"):
         assert words in result.stdout
     assert node[1].asked == [hash_key("motd")]
+
+
+@pytest.mark.parametrize("who", ["{}", "c0000000@{}", "{}:"])
+def test_where_names_the_address_of_a_silent_node_once(ask, node, who: str) -> None:
+    error = f"{who.format(FAR.address)} did not answer within 2 s"
+    node[1].holders = (Holder(NEXT, "owner", stat(True)), Holder(FAR, "replica", None, error))
+    table = ask("where", "motd").stdout.partition("1 of 2 nodes")[0]
+    assert "no answer: did not answer within 2 s" in table
+    assert table.count(FAR.address) == 1
 
 
 def test_where_is_exit_code_1_when_nobody_holds_the_key(ask, node) -> None:

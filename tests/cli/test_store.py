@@ -65,7 +65,10 @@ def test_damage_is_named_and_is_exit_code_1(place):
     result = gdht("check", place)
     assert result.exit_code == 1
     assert "its checksum is wrong" in result.stderr
-    assert f"{RECORDS} records" not in result.stdout
+    assert result.stdout.splitlines()[-1] == (
+        f"Save what is sound with gdht store export, move {place} away, and start the node; "
+        "replicas give back the rest."
+    )
     assert json.loads(gdht("check", place, "--json").stdout)["problems"]
 
 
@@ -86,7 +89,10 @@ def test_what_is_written_out_and_taken_in_is_the_same(place, tmp_path):
     (tmp_path / "lines").write_text(written.stdout)
     taken = gdht("import", tmp_path / "new", tmp_path / "lines")
     assert taken.exit_code == 0
-    assert taken.stderr == f"{RECORDS + 1} records taken, 0 older than what is there, 0 expired, 0 lines refused\n"
+    assert (
+        taken.stderr
+        == f"{RECORDS + 1} records taken, 0 already there, 0 older than what is there, 0 expired, 0 lines refused\n"
+    )
     assert gdht("check", tmp_path / "new").stdout == f"{RECORDS + 1} records, 0 problems\n"
     for one, other in zip(lines_of(gdht("export", tmp_path / "new")), lines_of(written), strict=True):
         for name in ("key", "value", "version", "replication", "is_tombstone"):
@@ -97,6 +103,7 @@ def test_what_is_written_out_and_taken_in_is_the_same(place, tmp_path):
 def test_a_file_can_be_named_for_the_lines(place, tmp_path):
     assert gdht("export", place, tmp_path / "lines").stdout == ""
     assert len((tmp_path / "lines").read_text().splitlines()) == RECORDS + 1
+    assert (tmp_path / "lines").stat().st_mode & 0o777 == 0o600
 
 
 def test_lines_come_from_standard_input_too(place, tmp_path):
@@ -113,6 +120,14 @@ def test_damaged_records_are_left_out_and_named(place):
     assert all(line["value"] == "" for line in lines_of(result))
 
 
+def test_a_second_import_of_the_same_lines_takes_nothing(place, tmp_path):
+    written = gdht("export", place).stdout
+    gdht("import", tmp_path / "new", input=written)
+    again = gdht("import", tmp_path / "new", input=written)
+    assert again.exit_code == 0
+    assert again.stderr.startswith(f"0 records taken, {RECORDS + 1} already there, 0 older")
+
+
 def test_newer_versions_in_the_store_stay_and_older_ones_go(place, tmp_path):
     written = gdht("export", place).stdout
     store = open_store(tmp_path / "new")
@@ -120,7 +135,7 @@ def test_newer_versions_in_the_store_stay_and_older_ones_go(place, tmp_path):
     store.put(record(2, stamp=0, value=b"older"))
     store.close()
     result = gdht("import", tmp_path / "new", input=written)
-    assert f"{RECORDS} records taken, 1 older than what is there" in result.stderr
+    assert f"{RECORDS} records taken, 0 already there, 1 older than what is there" in result.stderr
     store = open_store(tmp_path / "new")
     kept = [store.get(bytes([number]) * 32, time.time()) for number in (1, 2)]
     store.close()
@@ -139,14 +154,14 @@ def test_lines_that_are_no_records_are_refused_by_their_number_and_the_others_ta
         "line 4: no UTF-8",
         "line 5: longer than 100000 bytes",
     ]
-    assert summary == "2 records taken, 0 older than what is there, 0 expired, 4 lines refused"
+    assert summary == "1 record taken, 1 already there, 0 older than what is there, 0 expired, 4 lines refused"
 
 
 def test_what_has_expired_since_is_left_out(place, tmp_path):
     line = json.loads(gdht("export", place).stdout.splitlines()[0])
     line["at_ms"] -= line["ttl_ms"] + 1
     result = gdht("import", tmp_path / "new", input=json.dumps(line))
-    assert "0 records taken, 0 older than what is there, 1 expired" in result.stderr
+    assert "0 records taken, 0 already there, 0 older than what is there, 1 expired" in result.stderr
     assert gdht("check", tmp_path / "new").stdout == "0 records, 0 problems\n"
 
 
@@ -154,7 +169,10 @@ def test_a_store_at_its_limit_ends_the_import_and_keeps_what_it_took(place, tmp_
     written = gdht("export", place).stdout
     result = gdht("import", tmp_path / "new", "--max-store-bytes", 2000, input=written)
     assert result.exit_code == 1
-    assert "Error: the store is at its limit of 2000 bytes" in result.stderr
+    assert result.stderr == (
+        f"Error: data_dir {tmp_path}/new is at its limit of 2000 bytes after 4 records, at line 5: "
+        "raise --max-store-bytes\n"
+    )
     assert gdht("check", tmp_path / "new").stdout == "4 records, 0 problems\n"
 
 

@@ -129,9 +129,11 @@ def test_options_that_do_not_fit_are_wrong_use(run, options: tuple[str, str]) ->
 
 
 def test_nobody_listening_is_exit_code_1_and_says_where(run, free_address: str) -> None:
+    hint = ": is the node running, and is this its API address (--api)?"
     for line in (("get", "motd"), ("put", "motd", "x")):
         result = run(*line, "--api", free_address)
-        assert (result.exit_code, result.stderr) == (1, f"Error: cannot reach {free_address}: Connection refused\n")
+        assert result.exit_code == 1
+        assert result.stderr == f"Error: cannot reach {free_address}: Connection refused{hint}\n"
 
 
 def test_the_environment_names_the_api_port(run, api_port) -> None:
@@ -162,7 +164,7 @@ def test_a_put_says_on_how_many_nodes_the_value_is(witnessed, node) -> None:
 def test_a_put_that_misses_a_replica_says_which(witnessed) -> None:
     result = witnessed("put", "motd", "x")
     assert result.exit_code == 0
-    assert result.output.startswith("Stored on 1 of 2 replicas. 1 of 2 nodes that should hold version")
+    assert result.output.startswith("Stored on 1 of 2 replicas. 1 of 2 nodes have the version of")
     assert f"{FAR.address} does not answer." in result.output
 
 
@@ -175,10 +177,17 @@ def test_a_put_that_fails_says_why(witnessed, api_port, node) -> None:
 
 
 def test_a_get_that_fails_says_why(witnessed, node) -> None:
-    node[1].failed = [failed("get", "not_found", "")]
+    node[1].failed = [failed("get", "timeout", "n2:1")]
     result = witnessed("get", "motd")
     assert result.exit_code == 1
-    assert result.stderr.endswith("or cannot reach its holders: not found\n")
+    assert result.stderr.endswith("or cannot reach its holders: timeout, n2:1\n")
+
+
+@pytest.mark.parametrize("typed", ["motd", f"hex:{hash_key('motd').hex().upper()}"])
+def test_a_get_of_what_is_surely_not_there_says_so(witnessed, api_port, node, typed: str) -> None:
+    node[1].failed = [failed("get", "not_found", "")]
+    result = witnessed("get", typed)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {api_port.address} has no value for {typed}\n")
 
 
 @pytest.mark.parametrize("other", [failed("put", "quorum", "n2:1"), failed("get", "timeout", "n2:1", age_s=60)])

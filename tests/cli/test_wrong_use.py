@@ -66,6 +66,25 @@ def test_an_unknown_key_of_the_file_names_file_key_and_the_nearest_one(tmp_path:
     assert result.stderr == f"Error: {file}:2: [dht] replicaton: no such key; the nearest is replication\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[redis]\nx = 1\n[dth2]\n", "no section [dht] or [admin]: it sets no option; there are [redis], [dth2]\n"),
+        ("; empty\n", "no section [dht] or [admin]: it sets no option\n"),
+        ("[other]\n[DHT]\n", ""),
+    ],
+)
+def test_a_file_that_sets_nothing_is_warned_of(tmp_path: Path, taken, text: str, words: str) -> None:
+    file = tmp_path / "node.ini"
+    file.write_text(text)
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
+    ports = ("--p2p-address", "127.0.0.1:0", "--api-address", address, "--admin-address", "")
+    result = gdht("serve", "-c", str(file), *ports)
+    assert result.returncode == 1
+    assert (f"WARNING gdht.cli.serve: {file}: {words}" in result.stderr) == bool(words)
+    assert ("it sets no option" in result.stderr) == bool(words)
+
+
 def test_a_port_in_use_is_named_and_is_exit_code_1(taken) -> None:
     address = f"127.0.0.1:{taken.getsockname()[1]}"
     result = gdht("serve", "--p2p-address", "127.0.0.1:0", "--api-address", address, "--admin-address", "")

@@ -112,7 +112,7 @@ def test_the_keys_and_trace_pages_lead_to_the_owner_of_a_text(browser: Browser, 
     browser.one("#key").send_keys("motd\n")
     browser.wait(lambda: browser.all("[data-state=held]"), "the verdict is shown")
     assert browser.all("tbody tr")[0].text.startswith(owner.p2p)
-    assert "3 of 3 nodes that should hold version" in browser.text("main")
+    assert "3 of 3 nodes have the version of" in browser.text("main")
     browser.save(PICTURES / "keys.png")
     browser.open(f"http://{alive[1].admin}/admin/trace?key=motd")
     assert owner.p2p in browser.text("main")

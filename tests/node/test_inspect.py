@@ -8,6 +8,7 @@ from gdht.core.placement import Role
 from gdht.node import inspect
 from gdht.node.inspect import keys, trace, walk, where
 from gdht.node.journal import Cause
+from gdht.node.status import State
 
 
 @pytest.fixture
@@ -63,6 +64,13 @@ def test_a_walk_that_runs_in_a_circle_beside_us_ends(world, ring, at):
     result = walk(ring[2], ring[2].node, 1024)
     assert walked(result) == [30, 40, 50, 60]
     assert not result.complete
+
+
+def test_a_node_outside_the_ring_owns_nothing_of_it(world):
+    outside = world.add(10)
+    assert walk(outside, outside.node, 1024).nodes[0].status.owned_ratio == 0.0
+    (lone,) = world.ideal(20)
+    assert walk(lone, lone.node, 1024).nodes[0].status.owned_ratio == 1.0
 
 
 # Where ----------------------------------------------------------------------------------------------------------------
@@ -142,6 +150,20 @@ def test_also_when_the_owner_cannot_be_found(world, ring, key):
     report = where(ring[0], ring[0].node, key(65))
     assert report.error
     assert len(report.failures) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.JOINING, "this node is joining the ring and cannot look keys up yet"),
+        (State.ISOLATED, "this node is isolated and cannot look keys up yet"),
+    ],
+)
+def test_a_node_outside_the_ring_says_that_it_cannot_look_keys_up(ring, key, state, words):
+    ring[0].node.state = state
+    assert where(ring[0], ring[0].node, key(65)).error == words
+    traced = trace(ring[0], ring[0].node, 65)
+    assert (traced.owner, traced.hops, traced.error) == (None, (), words)
 
 
 def test_an_owner_that_cannot_be_found_is_said_so(world, ring, key):

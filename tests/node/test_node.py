@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gdht.core.ident import hash_ident, ident_bytes
-from gdht.core.messages import P2pPing, P2pStat
+from gdht.core.messages import ErrorReason, P2pFailure, P2pGet, P2pPing, P2pPut, P2pStat, P2pSuccess, P2pTransfer
 from gdht.node.node import Node
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
@@ -395,3 +395,29 @@ def test_a_node_that_is_no_member_yet_answers_for_itself_only(world):
     assert node.put(bytes(32), b"", 0, 0) == PutOutcome("error", 0, 0, "this node is starting")
     assert node.status().owned_ratio == 0.0
     assert node.status().state is State.STARTING
+
+
+def test_after_standing_still_a_node_takes_no_copies_that_waited_for_it(world):
+    """They tell what was left of their lives when they were sent, which may be over."""
+    (actor,) = world.ideal(10)
+    node = Node(actor, actor.me, actor.node.config, actor.node.store)
+    node._node.state = State.ACTIVE
+    put = P2pPut(**world.copy(5)._asdict(), as_owner=False)
+    assert isinstance(node.handle(actor.me, put), P2pSuccess)
+    world.clock_s += 20.0
+    assert node.handle(actor.me, put).reason == ErrorReason.OVERLOAD
+    assert node.handle(actor.me, P2pTransfer((world.copy(6),))).reason == ErrorReason.OVERLOAD
+    assert isinstance(node.handle(actor.me, P2pGet(bytes(32), as_owner=False)), P2pFailure)
+
+
+def test_a_value_that_waited_at_a_node_that_stood_still_does_not_come_back(cluster):
+    ring = cluster(4)
+    key = ident_bytes(by_place(ring)[0].peer.ident - 5)
+    coordinator, sleeper = by_place(ring)[3], by_place(ring)[1]
+    ring.pause(sleeper)
+    coordinator.process.spawn(lambda: coordinator.node.put(key, b"value", 12, 3), "put")
+    ring.run_for(20.0)
+    ring.unpause(sleeper)
+    for _ in range(10):
+        ring.run_for(1.0)
+        assert ring.get(coordinator, key).result != "success"

@@ -5,7 +5,7 @@ import pytest
 from gdht.core.messages import FailureReason, P2pGet, P2pPut, P2pSuccess
 from gdht.core.ring import Ring
 from gdht.node.journal import Cause
-from gdht.node.membership import found_ring
+from gdht.node.membership import found_ring, stabilize
 
 
 @pytest.fixture
@@ -109,6 +109,17 @@ def test_a_lease_that_is_renewed_in_time_keeps_the_arc_sure(forty, at, world):
         forty.confirm_arc(at(30), float(second))
         world.clock_s = float(second) + 3
         assert forty.arc.is_sure_of(35)
+
+
+def test_while_no_predecessor_answers_the_successor_can_vouch_for_what_we_had(forty, at, world):
+    forty.arc.lease_s = 4.0
+    forty.confirm_arc(at(30), 0.0)
+    forty.set_ring(forty.ring.with_predecessors(), Cause.PREDECESSOR_LOST)
+    world.clock_s = 5.0
+    assert not forty.arc.is_ours(35)
+    stabilize(world.actors[40], forty)
+    assert forty.arc.is_ours(35)
+    assert not forty.arc.is_ours(29), "what was the predecessor's is not ours yet"
 
 
 def test_whoever_may_not_be_the_owner_takes_no_put_as_one(world, at, key):

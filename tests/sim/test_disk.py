@@ -5,9 +5,10 @@ from random import Random
 import pytest
 
 from gdht.config import DhtConfig
-from gdht.core.ident import hash_ident, ident_bytes
+from gdht.core.ident import distance, hash_ident, ident_bytes, key_ident
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
+from gdht.node.own_arc import OwnArc
 from gdht.sim.cluster import Cluster
 from gdht.sim.delays import constant
 from gdht.sim.disk import SimDisk, aside
@@ -18,6 +19,7 @@ from gdht.store.durable import DurableStore
 SYNC_S = 1.0
 KEYS = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(9)]
 BOUND_S = 60.0
+SMALL = DhtConfig(successor_list_length=3, max_replication=4)
 
 
 def record(number: int, ttl_s: float = 100.0) -> Record:
@@ -128,7 +130,7 @@ def test_what_is_due_is_told_in_order_also_after_it_changed():
 
 @pytest.mark.parametrize("sync", [None, constant(0.01)], ids=["memory", "disk"])
 def test_a_ring_that_crashed_as_a_whole_has_its_values_again_if_it_has_disks(sync):
-    with Cluster(3, DhtConfig(successor_list_length=3, max_replication=4), safe=False, sync=sync) as cluster:
+    with Cluster(3, SMALL, safe=False, sync=sync) as cluster:
         hosts = cluster.grow(5)
         cluster.wait_until_ideal(BOUND_S)
         for key in KEYS:
@@ -153,3 +155,34 @@ def test_a_wiped_disk_is_an_empty_one():
         cluster.wait_until_joined()
         assert host.memory != memory
         assert cluster.get(host, KEYS[0]).value is None
+
+
+def values_after_the_owner_is_back(seed: int) -> set[bytes | None]:
+    """What gets bring soon after an owner is back on whose disk there is an older value than others have."""
+    with Cluster(seed, SMALL, safe=False, sync=constant(0.01)) as cluster:
+        hosts = cluster.grow(6)
+        cluster.wait_until_ideal(BOUND_S)
+        owner = min(hosts, key=lambda host: distance(key_ident(KEYS[0]), host.peer.ident))
+        others = [host for host in hosts if host is not owner]
+        assert cluster.put(others[0], KEYS[0], b"older", 3600).result == "success"
+        cluster.crash(owner)
+        cluster.wait_until_ideal(BOUND_S)
+        assert cluster.put(others[0], KEYS[0], b"newer", 3600).result == "success"
+        cluster.restart(owner)
+        values = set()
+        for step in range(60):
+            outcome = cluster.get(cluster.members()[step % len(cluster.members())], KEYS[0])
+            if outcome and outcome.result in ("success", "not_found"):
+                values.add(outcome.value)
+            cluster.run_for(0.05)
+        return values
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_owner_that_comes_back_serves_nothing_that_was_replaced_meanwhile(seed):
+    assert values_after_the_owner_is_back(seed) == {b"newer"}
+
+
+def test_an_owner_that_trusts_its_disk_at_once_is_found_out(monkeypatch):
+    monkeypatch.setattr(OwnArc, "is_sure_of", lambda arc, ident: True)
+    assert any(b"older" in values_after_the_owner_is_back(seed) for seed in range(5))

@@ -375,6 +375,26 @@ def test_after_a_failure_later_writes_are_tried_again(store, aside):
     assert [found.key for found in store.scan(b"", LAST, 9)] == [key(2)]
 
 
+def test_a_small_write_that_fits_on_a_full_disk_does_not_clear_the_error(disk, aside):
+    has_room = False
+    store = DurableStore(disk, BYTES_MAX, aside, lambda _bytes: has_room)
+    store.put(record(1, value=bytes(100)))
+    aside.end(FAILURE)
+    store.put(record(2, value=b"small"))
+    aside.end()
+    assert store.held(key(2))
+    assert store.error == "it broke"
+    store.put(record(3, value=bytes(100)))
+    aside.end()
+    assert store.error == ""
+    store.put(record(4, value=bytes(100)))
+    aside.end(FAILURE)
+    has_room = True
+    store.put(record(2, stamp=2))
+    aside.end()
+    assert store.error == ""
+
+
 def test_closing_makes_all_durable_and_tells_those_who_wait(store, disk, aside):
     outcomes = []
     for number in (1, 2):

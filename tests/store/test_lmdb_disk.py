@@ -127,7 +127,9 @@ def test_a_store_of_a_newer_format_is_refused(open_disk, tmp_path):
 def test_a_file_of_another_program_is_refused(tmp_path):
     with lmdb.open(str(tmp_path), max_dbs=1) as env:
         env.open_db(b"theirs")
-    assert refused(tmp_path).startswith("holds an LMDB file that is no gdht store. Move it away")
+    assert refused(tmp_path).startswith(
+        "holds an LMDB file that is no gdht store: choose another data_dir, or move it away"
+    )
 
 
 @pytest.mark.parametrize("content", [b"x", b"SQLite format 3\0" * 1000, bytes(8192)])

@@ -12,8 +12,9 @@ from gdht.core.arcs import Arc, arcs_of
 from gdht.core.messages import P2pGetNeighbours, P2pReplyNeighbours
 from gdht.core.peer import Peer
 from gdht.core.placement import quorum
-from gdht.errors import GdhtError, StoreError
+from gdht.errors import GdhtError
 from gdht.node.ask import ask
+from gdht.node.later import made_durable
 from gdht.node.replication.progress import Progress
 from gdht.node.replication.reconcile import Task, count_at, reconcile
 from gdht.node.runtime import Runtime
@@ -39,7 +40,7 @@ def catch_up(rt: Runtime, node: NodeState) -> None:
         return
     arc, go_on = arcs_of(node.ring)[0], _unchanged(node)
     progress = _begin(rt, node, arc)
-    if Inquiry(node, arc, go_on).run(rt) and _made_durable(rt, node) and go_on():
+    if Inquiry(node, arc, go_on).run(rt) and made_durable(rt, node.store, node.config.call_timeout) and go_on():
         node.arc.make_sure(arc.start)
         log.info("caught up keys=%d bytes=%d", *_received(node))
         _receive_replicas(rt, node)
@@ -174,24 +175,6 @@ def is_quorum(config: DhtConfig, asked: Sequence[bool]) -> bool:
         sum(asked[: copies - 1]) >= min(copies - quorum(config.write_quorum, copies) + 1, len(asked[: copies - 1]))
         for copies in range(2, config.max_replication + 1)
     )
-
-
-def _made_durable(rt: Runtime, node: NodeState) -> bool:
-    """Wait until all that we have received is on our disk; whether it is. Switches: yes."""
-    commit = node.store.pending
-    if commit is None:
-        return True
-    ended = rt.signal()
-    errors: list[StoreError | None] = []
-
-    def note(error: StoreError | None) -> None:
-        errors.append(error)
-        ended.set()
-
-    commit.when_ended(note)
-    if not errors:
-        ended.wait(node.config.call_timeout)
-    return errors == [None]
 
 
 def _received(node: NodeState) -> tuple[int, int]:

@@ -45,7 +45,14 @@ def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
         rt.sleep(RETRY_S)  # those after us are dead: maintenance finds others
         orphans = hand_over(rt, node, go_on)
     progress.end(rt.now(), orphans)
-    log.info("handed over keys=%d without_taker=%d", node.store.count, orphans)
+    moved = progress.status(rt.now()).keys_done
+    log.log(
+        logging.WARNING if orphans else logging.INFO,
+        "leaving with keys=%d handed_over=%d without_taker=%d",
+        node.store.count,
+        moved,
+        orphans,
+    )
     return orphans
 
 

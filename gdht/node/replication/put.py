@@ -77,7 +77,7 @@ def _no_stamp(node: NodeState) -> PutOutcome:
     """No version can be given that would surely be the newest after a restart, too."""
     error = node.clock.error or StoreError("disk", "the disk is too slow")
     node.stats.store_rejected_writes[error.reason] += 1
-    return PutOutcome("error", 0, 0, f"this node cannot write down which versions it gives: {error}")
+    return PutOutcome("error", 0, 0, f"this node takes no puts: {error}")
 
 
 def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float) -> PutOutcome | None:
@@ -152,8 +152,10 @@ def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
                 return _no_stamp(node)
             copy = copy._replace(version=node.clock.stamp())
         elif written.replication > copy.replication:
+            outcome = outcome._replace(result="quorum", detail=f"not all {written.replication} holders were told")
             copy = copy._replace(replication=min(written.replication, node.config.max_replication))
         elif written.tombstone_ms > copy.tombstone_ms + TOMBSTONE_SLACK_MS:
+            outcome = outcome._replace(result="quorum", detail="not all holders know of an older copy")
             copy = aging.bury(rt.now(), copy, written.tombstone_ms)
         elif not written.again:
             break

@@ -28,6 +28,8 @@ from gdht.node.storage import Store
 def handle_compare(node: NodeState, _sender: Peer, request: P2pCompare, _now_s: float) -> Answer:
     if node.sealed:
         return SEALED
+    if len(request.arcs) > ARCS_MAX:
+        return P2pError(ErrorReason.OVERLOAD, f"{len(request.arcs)} arcs at once; {ARCS_MAX} at the most")
     arcs = [Arc(arc.start, arc.end) for arc in request.arcs]
     digests = [held(node.store, arc, request.replication) for arc in arcs]
     same = [
@@ -92,5 +94,8 @@ def failed(error: StoreError) -> P2pError:
     """What we were to confirm is not on our disk."""
     return P2pError(ErrorReason.INTERNAL, f"the store failed: {error}")
 
+
+ARCS_MAX = 128
+"""How many arcs are compared for one request: where many records share a leaf, each takes a while."""
 
 SEALED = P2pError(ErrorReason.NOT_JOINED, "this node is about to leave")

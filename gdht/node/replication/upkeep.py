@@ -2,6 +2,7 @@
 
 from gdht.core.arcs import Arc, arcs_of
 from gdht.core.digests import NOTHING, Digest
+from gdht.node.later import made_durable
 from gdht.node.replication.holdings import held
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
@@ -12,12 +13,16 @@ EXPIRE_RECORDS = 100
 
 
 def expire(rt: Runtime, node: NodeState) -> None:
-    """Drop what is past its life, a bounded step at a time. Switches: yes. Raises: StoreError."""
+    """Drop what is past its life, a bounded step at a time. Switches: yes. Raises: StoreError.
+
+    Each step is on the disk before the next begins, so that what clients write finds room in between.
+    """
     while True:
         dropped = node.store.expire(node.clock.lives_s(), EXPIRE_RECORDS)
         node.stats.store_expired_keys += dropped
         if dropped < EXPIRE_RECORDS:
             return
+        made_durable(rt, node.store, node.config.call_timeout)
         rt.sleep(0)
 
 
