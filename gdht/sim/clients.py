@@ -54,7 +54,7 @@ class Clients:
         self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
         self._registers: dict[bytes, Register] = {}
         self._versions: dict[bytes, Version] = {}
-        self._losses_s: dict[bytes, list[float]] = {}
+        self._losses: dict[bytes, int] = {}
 
     @property
     def lost(self) -> list[bytes]:
@@ -121,16 +121,16 @@ class Clients:
     # What crashes cost ------------------------------------------------------------------------------------------------
 
     def _note_stored(self, key: bytes, put: Put) -> None:
-        """A put was acknowledged: it must survive crashes from now on, whatever was lost before."""
-        register = self._registers[key]
-        records = [record for host in self.cluster.live() if (record := host.node.store.held(key))]
+        """A put was acknowledged: it must survive crashes from now on, but for those while it was under way."""
+        live = self.cluster.live()
+        records = [record for host in live if (record := host.node.store.held(key))]
         versions = [record.version for record in records if record.value == put.value]
         self._versions[key] = max([self._versions.get(key, NO_VERSION), *versions])
-        self._losses_s[key] = [loss_s for loss_s in self._losses_s.get(key, ()) if loss_s > put.started_s]
-        register.exposed = False
-        newest = {candidate.value for candidate in register.candidates(self.margins)}
-        if not any(record.value in newest for record in records):
-            register.expose(self.cluster.now)  # all who stored it have crashed before it was acknowledged
+        self._registers[key].exposed = False
+        left = self._holders(live, key)
+        self._losses[key] = max(put.acknowledged - left, 0)
+        if not left:
+            self._registers[key].expose(self.cluster.now)
 
     def before_crash(self, *hosts: Host) -> None:
         """These nodes are about to die: what do they take with them?
@@ -145,12 +145,11 @@ class Clients:
                 if put.node in crashed:
                     put.ended_s = min(put.ended_s, self.cluster.now)
             if self._holders(staying, key) >= self.cluster.config.replication:
-                self._losses_s[key] = []  # repaired since the last crash
+                self._losses[key] = 0  # repaired since the last crash
             losses = self._holders(hosts, key)
-            losses_s = self._losses_s.setdefault(key, [])
-            losses_s += [self.cluster.now] * losses
+            self._losses[key] = self._losses.get(key, 0) + losses
             given = [put.acknowledged for put in register.candidates(self.margins) if put.acknowledged]
-            if losses and len(losses_s) >= min(given, default=inf) and not self._holders(left, key):
+            if losses and self._losses[key] >= min(given, default=inf) and not self._holders(left, key):
                 register.expose(self.cluster.now)
 
     def after_quiet(self, *, everybody_is_back: bool) -> None:
@@ -158,7 +157,7 @@ class Clients:
         self.apart_since_s = None
         if everybody_is_back:
             for key, register in self._registers.items():
-                self._losses_s[key] = []
+                self._losses[key] = 0
                 register.exposed = False
 
     def _holders(self, hosts: Iterable[Host], key: bytes) -> int:

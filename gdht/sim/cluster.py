@@ -79,6 +79,8 @@ class Cluster:
             safe=safe,
         )
         self.scheduler.watch = self.observer.look
+        self.before_exit: Callable[[Host], None] | None = None
+        """Called with a host that has left, while its records can still be seen."""
         self._skew_s = skew_s
         self._sync = sync
         self._disks = 0
@@ -331,6 +333,8 @@ class Cluster:
 
     def _exit(self, host: Host) -> None:
         self._note(host, "exit")
+        if self.before_exit is not None:
+            self.before_exit(host)
         host.node.store.close()
         self._stop(host)
         self.observer.stopped(host)

@@ -59,6 +59,8 @@ class History:
         self.cluster = cluster
         self.rng = Random(f"{plan.seed}/history")
         self.clients = Clients(cluster, self.rng, plan)
+        if not self.demands_records:
+            cluster.before_exit = self.clients.before_crash  # it may have found nobody to take its records
         self.counts: Counter[str] = Counter()
         self.quiet = False
         self._last_crash_s = 0.0

@@ -106,7 +106,7 @@ def test_many_broken_connections_at_once_are_all_counted_and_the_log_stays_short
         assert client.read_to_end() == b""
         client.close()
     assert total(node, "gdht_api_malformed_messages_total") == before + 100
-    assert len(node.log_lines) - lines_before < 50
+    assert len(node.log_lines) - lines_before <= 50
 
 
 # Strangers ------------------------------------------------------------------------------------------------------------

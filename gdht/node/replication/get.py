@@ -139,7 +139,8 @@ def _read_replicas(
 
     peers: the owner first; one that is not sure of its arc is asked again, for whatever copy it has. owner_reply:
     None when the true owner is dead and its heir, the first of the peers, has not noticed yet: then a copy will do, but
-    that there is none is no answer. Nor is a copy while so many are silent that they may hold a newer one.
+    that there is none is no answer. Nor is a copy while so many are silent, or not back yet, that they may hold a newer
+    one.
     """
     peers = peers[: node.config.max_replication]
     unsure = isinstance(owner_reply, P2pFailure) and owner_reply.reason == FailureReason.NOT_HERE_YET
@@ -161,6 +162,8 @@ def _read_replicas(
     holders = peers[:replication]
     _repair_after_read(rt, node, newest, tuple(peer for peer in readings.behind if peer in holders))
     missed = sum(peer in holders for peer in readings.silent)
+    if unsure:  # the ring may only be coming back: who holds no copy may never have been meant to
+        missed = max(missed, replication - len(readings.copies))
     if missed < quorum(node.config.write_quorum, replication):
         return _outcome(newest.at(rt.now()))
     if search.newest is None or search.newest.copy.version < newest.copy.version:
