@@ -1,32 +1,37 @@
 """One client's connection: requests in, answers out in the order of the requests.
 
 What the node can answer from local state is answered in the reading greenlet, a whole read at a time, with one send for
-all of it. What must ask other nodes is handed to workers, so that several such requests of one connection overlap; but
-requests for the same key never overtake each other: a GET sees the PUTs before it.
+all of it. What one round trip to nodes that we know can answer goes the express way (`gdht.net.express`), without a
+greenlet. All else is handed to workers, which go the long way. Several requests of one connection overlap; but those
+for the same key never overtake each other, unless they only read: a GET sees the PUTs before it.
 """
 
 import logging
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from gevent.event import Event
 
-from gdht.core.messages import DhtFailure, DhtGet, DhtPut, DhtSuccess
+from gdht.core.messages import DhtGet, DhtPut
 from gdht.errors import RemoteProtocolError
+from gdht.net.express import Express
+from gdht.net.load import Load
 from gdht.net.logs import LineLimit
 from gdht.net.stream import Stream, let_others_run
 from gdht.net.workers import Workers
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
-from gdht.wire.codec import BrokenStream, DhtDecoder, encode_dht
+from gdht.wire.codec import BrokenStream, DhtDecoder
+from gdht.wire.packed import dht_failure_frame, dht_success_frame
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_MAX = 64
-"""Requests of one connection that wait for other nodes at the same time."""
+"""Requests of one connection that go the long way at the same time."""
 PENDING_MAX = 128
 """Requests of one connection that are read but not carried out; at more, nothing is read."""
 UNSENT_BYTES_MAX = 256 * 1024
@@ -38,6 +43,10 @@ GENTLE_CLOSE_S = 2.0
 SILENT = b""
 """The answer to a PUT that wants none."""
 
+Message = DhtPut | DhtGet
+Finish = Any
+"""How the long way goes on from what the express way began: () -> outcome; None: from the beginning."""
+
 
 class ApiNode(Protocol):
     """What carries out the clients' requests: a Node."""
@@ -46,30 +55,40 @@ class ApiNode(Protocol):
     def try_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome | None: ...
     def get(self, key: bytes) -> GetOutcome: ...
     def put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome: ...
+    def note_overload(self, operation: str, key: bytes) -> None: ...
 
 
-class _Slot:
-    """The place of one answer among the others. frame None: not known yet."""
+class Pending:
+    """A request that is not answered yet, and the place of its answer among the others.
 
-    __slots__ = ("frame",)
+    frame: the answer; None: not known yet. finish: how the long way goes on, if it was begun elsewhere. behind: requests
+    for the same key that wait for this one. express: it is on its way to nodes that we know.
+    """
 
-    def __init__(self, frame: bytes | None = None) -> None:
+    __slots__ = ("behind", "express", "finish", "frame", "message", "started_s")
+
+    def __init__(self, message: Message, started_s: float, frame: bytes | None = None) -> None:
+        self.message = message
+        self.started_s = started_s
         self.frame = frame
-
-
-class _Job(NamedTuple):
-    """A request that has to wait, and where its answer goes; None when it gets none."""
-
-    message: DhtPut | DhtGet
-    slot: _Slot | None
-    started_s: float
+        self.finish: Finish = None
+        self.behind: deque[Pending] | None = None
+        self.express = False
 
 
 class ApiConnection:
-    """Serves one client. client: its address, for the log."""
+    """Serves one client. client: its address, for the log. express: None: everything remote goes the long way."""
 
     def __init__(
-        self, stream: Stream, client: str, node: ApiNode, stats: Stats, workers: Workers, stranger_log: LineLimit
+        self,
+        stream: Stream,
+        client: str,
+        node: ApiNode,
+        stats: Stats,
+        workers: Workers,
+        stranger_log: LineLimit,
+        load: Load,
+        express: Express | None,
     ) -> None:
         self._stream = stream
         self._client = client
@@ -77,12 +96,14 @@ class ApiConnection:
         self._stats = stats
         self._workers = workers
         self._stranger_log = stranger_log
-        self._slots: deque[_Slot] = deque()
+        self._load = load
+        self._express = express
+        self._answers: deque[Pending] = deque()  # in the order of their requests, from the first that is not known
         self._held_bytes = 0  # of answers that are known, behind one that is not
         self._pending = 0
         self._running = 0
-        self._behind: dict[bytes, deque[_Job]] = {}  # key under way: requests for it, in order
-        self._startable: deque[_Job] = deque()
+        self._under_way: dict[bytes, Pending] = {}  # the last request under way for each key
+        self._startable: deque[Pending] = deque()
         self._progress = Event()
 
     def serve(self) -> None:
@@ -101,66 +122,71 @@ class ApiConnection:
 
     # The requests of one read --------------------------------------------------------------------------------------
 
-    def _take(self, messages: list[Any]) -> None:
+    def _take(self, messages: Sequence[Any]) -> None:
         """Carry them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
-        position = 0
-        while position < len(messages):
-            position = self._take_some(messages, position)
+        for first in range(0, len(messages), CHUNK):
+            if first:
+                let_others_run()  # a long batch lets others run in between
+            self._take_some(messages[first : first + CHUNK] if len(messages) > CHUNK else messages)
+            self._stream.flush()
             if self._stream.unsent_bytes > UNSENT_BYTES_MAX or not self._has_room():
                 self._wait_for_room()
-            elif position < len(messages):
-                let_others_run()  # a long batch lets others run in between
 
-    def _take_some(self, messages: list[Any], position: int) -> int:
-        """Carry out those from `position` on, as far as is good in one go; where to go on. Switches: maybe."""
-        ready: list[bytes] = []
-        ready_bytes = 0
-        counts: Counter[tuple[str, str]] = Counter()
+    def _take_some(self, messages: Sequence[Message]) -> None:
+        """Carry out what needs no other node, and begin with the others. Switches: maybe. Raises: OSError."""
         started_s = perf_counter()
-        end = min(position + CHUNK, len(messages))
-        alone = len(messages) == 1
-        while position < end and ready_bytes <= UNSENT_BYTES_MAX and self._has_room():
-            message = messages[position]
-            position += 1
-            frame = None if message.key in self._behind else self._try(message, counts)
-            if frame is None and alone and not self._pending:
-                self._wait_here(message)
-            elif frame is None:
-                self._wait_elsewhere(message, started_s)
-            elif frame and self._slots:
-                self._slots.append(_Slot(frame))
-                self._held_bytes += len(frame)
+        under_way, gets, puts = self._under_way, 0, 0
+        for message in messages:
+            key = message.key
+            if key in under_way:
+                frame = None
+            elif type(message) is DhtGet:
+                frame = self._get_here(key)
+                gets += frame is not None
+            else:
+                frame = self._put_here(message)
+                puts += frame is not None
+            if frame is None:
+                self._begin(message, started_s)
+            elif self._answers:
+                self._hold(Pending(message, started_s, frame))
             elif frame:
-                ready.append(frame)
-                ready_bytes += len(frame)
-        if ready:
-            self._stream.write_now(ready[0] if len(ready) == 1 else b"".join(ready))
-        self._count(counts, perf_counter() - started_s)
-        return position
+                self._stream.hold(frame)
+                if self._stream.unsent_bytes > UNSENT_BYTES_MAX:
+                    self._stream.wait_unsent(UNSENT_BYTES_MAX)
+        seconds = perf_counter() - started_s
+        if gets:
+            self._stats.api_request_duration["get"].observe(seconds, gets)
+        if puts:
+            self._stats.api_request_duration["put"].observe(seconds, puts)
 
-    def _try(self, message: DhtPut | DhtGet, counts: Counter[tuple[str, str]]) -> bytes | None:
-        """Carry out what needs no other node; the answer, or None when it needs one. Switches: no."""
-        if isinstance(message, DhtGet):
-            found = self._node.try_get(message.key)
-            if found is None:
-                return None
-            counts["get", found.result] += 1
-            return _get_answer(message, found)
+    def _get_here(self, key: bytes) -> bytes | None:
+        """The answer from local state; None when it takes another node. Switches: no."""
+        found = self._node.try_get(key)
+        if found is None:
+            return None
+        self._stats.api_requests["get", found.result] += 1
+        return dht_failure_frame(key) if found.value is None else dht_success_frame(key, found.value)
+
+    def _put_here(self, message: DhtPut) -> bytes | None:
+        """The answer when all replicas are this node; None when it takes another one. Switches: no."""
         stored = self._node.try_put(message.key, message.value, message.ttl_s, message.replication)
         if stored is None:
             return None
-        counts["put", stored.result] += 1
+        self._stats.api_requests["put", stored.result] += 1
         return _put_answer(message, stored)
 
-    def _count(self, counts: Counter[tuple[str, str]], seconds: float) -> None:
-        for (operation, result), times in counts.items():
-            self._stats.api_requests[operation, result] += times
-            self._stats.api_request_duration[operation].observe(seconds, times)
+    def _hold(self, known: Pending) -> None:
+        """An answer that is known waits for those before it."""
+        if known.frame:
+            self._answers.append(known)
+            self._held_bytes += len(known.frame)
 
     def _has_room(self) -> bool:
         return self._pending < PENDING_MAX and self._held_bytes <= UNSENT_BYTES_MAX
 
     def _wait_for_room(self) -> None:
+        self._stream.flush()
         while not self._has_room():
             self._progress.clear()
             self._progress.wait()
@@ -168,73 +194,114 @@ class ApiConnection:
 
     # Requests that wait for other nodes ----------------------------------------------------------------------------
 
-    def _wait_here(self, message: DhtPut | DhtGet) -> None:
-        """The only request under way is carried out by the reading greenlet: nobody else is needed for it."""
-        self._stream.write_now(self._carry_out(message, perf_counter()))
-
-    def _wait_elsewhere(self, message: DhtPut | DhtGet, started_s: float) -> None:
-        """Queue it behind an earlier one of the same key, or hand it to a worker, or let it wait for its turn."""
-        slot = None
-        if isinstance(message, DhtGet) or message.wants_answer:
-            slot = _Slot()
-            self._slots.append(slot)
-        job = _Job(message, slot, started_s)
-        self._pending += 1
-        behind = self._behind.get(message.key)
-        if behind is not None:
-            behind.append(job)
+    def _begin(self, message: Message, started_s: float) -> None:
+        """Send a request on its way, or queue it behind another one. Switches: when there is no room for it."""
+        if not self._has_room():
+            self._wait_for_room()
+        if not self._load.admits():
+            self._shed(message, started_s)
             return
-        self._behind[message.key] = deque()
+        pending = Pending(message, started_s)
+        self._pending += 1
+        self._load.under_way += 1
+        if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
+            self._answers.append(pending)
+        before = self._under_way.get(message.key)
+        if before is None or (before.express and before.behind is None and _both_read(before, pending)):
+            self._under_way[message.key] = pending
+            if self._express is None or not self._express.send(pending, self):
+                self._go_the_long_way(pending)
+        else:
+            before.behind = before.behind or deque()
+            before.behind.append(pending)
+
+    def _shed(self, message: Message, started_s: float) -> None:
+        """More is under way than this node can be expected to answer in time: say no at once."""
+        operation = _operation(message)
+        self._stats.api_requests[operation, "overload"] += 1
+        self._node.note_overload(operation, message.key)
+        frame = _failure(message)
+        if self._answers:
+            self._hold(Pending(message, started_s, frame))
+        elif frame:
+            self._stream.hold(frame)
+
+    def answer_get(self, pending: Pending, value: bytes) -> None:
+        """A GET that went the express way has its value. Switches: no."""
+        self._count("get", "success", pending)
+        self._settle(pending, dht_success_frame(pending.message.key, value))
+
+    def answer_put(self, pending: Pending, outcome: PutOutcome) -> None:
+        """A PUT that went the express way has its outcome. Switches: no."""
+        self._count("put", outcome.result, pending)
+        self._settle(pending, _put_answer(pending.message, outcome))  # type: ignore[arg-type]  # a PUT it is
+
+    def fall_back(self, pending: Pending, finish: Finish = None) -> None:
+        """The express way was none: the long way it is, from what `finish` knows. Switches: no."""
+        pending.express = False
+        pending.finish = finish
+        self._go_the_long_way(pending)
+
+    def _go_the_long_way(self, pending: Pending) -> None:
         if self._running < IN_FLIGHT_MAX:
             self._running += 1
-            self._workers.submit(partial(self._work, job))
+            self._workers.submit(partial(self._work, pending))
         else:
-            self._startable.append(job)
+            self._startable.append(pending)
 
-    def _work(self, job: _Job | None) -> None:
-        while job is not None:
-            self._settle(job.slot, self._carry_out(job.message, job.started_s))
-            job = self._next_job(job.message.key)
-
-    def _next_job(self, key: bytes) -> _Job | None:
-        """What the worker that has carried out a request for `key` does next; None: nothing."""
-        behind = self._behind[key]
-        if behind:
-            return behind.popleft()
-        del self._behind[key]
-        if self._startable:
-            return self._startable.popleft()
+    def _work(self, pending: Pending | None) -> None:
+        while pending is not None:
+            self._settle(pending, self._carry_out(pending))
+            pending = self._startable.popleft() if self._startable else None
         self._running -= 1
-        return None
 
-    def _carry_out(self, message: DhtPut | DhtGet, started_s: float) -> bytes:
+    def _carry_out(self, pending: Pending) -> bytes:
         """Carry out a request whatever it takes; its answer. Switches: yes."""
-        operation = "get" if isinstance(message, DhtGet) else "put"
+        message = pending.message
         try:
             if isinstance(message, DhtGet):
-                found = self._node.get(message.key)
+                found = pending.finish() if pending.finish else self._node.get(message.key)
                 result, frame = found.result, _get_answer(message, found)
             else:
-                stored = self._node.put(message.key, message.value, message.ttl_s, message.replication)
+                put = partial(self._node.put, message.key, message.value, message.ttl_s, message.replication)
+                stored = pending.finish() if pending.finish else put()
                 result, frame = stored.result, _put_answer(message, stored)
         except Exception:
-            log.exception("client=%s %s failed", self._client, operation)  # a bug of ours: this request only
+            log.exception("client=%s %s failed", self._client, _operation(message))  # a bug of ours: this request only
             result, frame = "error", _failure(message)
-        self._stats.api_requests[operation, result] += 1
-        self._stats.api_request_duration[operation].observe(perf_counter() - started_s)
+        self._count(_operation(message), result, pending)
         return frame
 
-    def _settle(self, slot: _Slot | None, frame: bytes) -> None:
+    def _count(self, operation: str, result: str, pending: Pending) -> None:
+        self._stats.api_requests[operation, result] += 1
+        self._stats.api_request_duration[operation].observe(perf_counter() - pending.started_s)
+
+    def _settle(self, pending: Pending, frame: bytes) -> None:
         """A request is done: send its answer and those that waited behind it, if it is their turn. Switches: no."""
         self._pending -= 1
-        if slot is not None:
-            slot.frame = frame
-            self._held_bytes += len(frame)
-            while self._slots and (ready := self._slots[0].frame) is not None:
-                self._slots.popleft()
-                self._held_bytes -= len(ready)
-                self._stream.write(ready)
+        self._load.under_way -= 1
+        self._let_go_of_key(pending)
+        pending.frame = frame
+        self._held_bytes += len(frame)
+        answers = self._answers
+        while answers and (ready := answers[0].frame) is not None:
+            answers.popleft()
+            self._held_bytes -= len(ready)
+            self._stream.write(ready)
         self._progress.set()
+
+    def _let_go_of_key(self, pending: Pending) -> None:
+        """The next request for the same key may begin."""
+        key = pending.message.key
+        if self._under_way.get(key) is not pending:
+            return
+        if not pending.behind:
+            del self._under_way[key]
+            return
+        following = pending.behind.popleft()
+        following.behind = pending.behind or None
+        self._under_way[key] = following
+        self._go_the_long_way(following)
 
     # The end -------------------------------------------------------------------------------------------------------
 
@@ -251,17 +318,23 @@ class ApiConnection:
         self._stream.close_gently(GENTLE_CLOSE_S)
 
 
+def _operation(message: Message) -> str:
+    return "get" if isinstance(message, DhtGet) else "put"
+
+
+def _both_read(one: Pending, other: Pending) -> bool:
+    return type(one.message) is DhtGet and type(other.message) is DhtGet
+
+
 def _get_answer(message: DhtGet, outcome: GetOutcome) -> bytes:
-    if outcome.value is None:
-        return encode_dht(DhtFailure(message.key))
-    return encode_dht(DhtSuccess(message.key, outcome.value))
+    return dht_failure_frame(message.key) if outcome.value is None else dht_success_frame(message.key, outcome.value)
 
 
 def _put_answer(message: DhtPut, outcome: PutOutcome) -> bytes:
     if not message.wants_answer:
         return SILENT
-    return encode_dht(DhtSuccess(message.key, b"") if outcome.result == "success" else DhtFailure(message.key))
+    return dht_success_frame(message.key, b"") if outcome.result == "success" else dht_failure_frame(message.key)
 
 
-def _failure(message: DhtPut | DhtGet) -> bytes:
-    return encode_dht(DhtFailure(message.key)) if isinstance(message, DhtGet) or message.wants_answer else SILENT
+def _failure(message: Message) -> bytes:
+    return dht_failure_frame(message.key) if isinstance(message, DhtGet) or message.wants_answer else SILENT

@@ -4,7 +4,9 @@ import logging
 import socket
 
 from gdht.net.api_connection import ApiConnection, ApiNode
+from gdht.net.express import Express
 from gdht.net.listener import Listener
+from gdht.net.load import Load
 from gdht.net.stream import Stream
 from gdht.net.workers import Workers
 from gdht.node.stats import Stats
@@ -13,25 +15,33 @@ log = logging.getLogger(__name__)
 
 
 class ApiServer(Listener):
-    """Serves clients. node: carries out their requests."""
+    """Serves clients. node: carries out their requests. express: the way of those that take one round trip."""
 
     plane = "api"
     read_bytes = 128 * 1024
     send_timeout_s = 60.0
 
-    def __init__(self, sock: socket.socket, connections_max: int, stats: Stats, node: ApiNode) -> None:
+    def __init__(
+        self, sock: socket.socket, connections_max: int, stats: Stats, node: ApiNode, express: Express | None = None
+    ) -> None:
         super().__init__(sock, connections_max, stats)
         self._node = node
+        self._express = express
         self._workers = Workers()
+        self._load = Load()
 
     def serve(self, stream: Stream, client: str) -> None:
         """Serve one client until it closes or breaks the protocol. Switches: yes. Raises: OSError."""
         self.stats.api_accepted_connections["accepted"] += 1
         self.stats.api_connections += 1
         try:
-            ApiConnection(stream, client, self._node, self.stats, self._workers, self.stranger_log).serve()
+            self._connection(stream, client).serve()
         finally:
             self.stats.api_connections -= 1
+
+    def _connection(self, stream: Stream, client: str) -> ApiConnection:
+        shared = (self._node, self.stats, self._workers, self.stranger_log, self._load, self._express)
+        return ApiConnection(stream, client, *shared)
 
     def refuse(self, _sock: socket.socket) -> None:
         """Count a connection that is over the limit; the API has no words for it. Switches: no."""

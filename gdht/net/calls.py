@@ -48,25 +48,31 @@ def result_word(outcome: Outcome) -> str:
 
 
 class Call:
-    """One request to one peer. connection: where it waits for its answer, under `request_id`; None: nowhere (yet)."""
+    """One request to one peer, whatever waits for its answer: subclasses say what becomes of the outcome.
 
-    __slots__ = ("_batch", "_index", "_started_s", "connection", "peer", "request", "request_id", "retriable")
+    connection: where it waits for its answer, under `request_id`; None: nowhere (yet). due_s: when it ends without one,
+    by `monotonic()`. has_timer: its maker sees to that, otherwise the pool does.
+    """
 
-    def __init__(self, batch: "Batch", index: int, peer: Peer, request: Request) -> None:
+    has_timer = False
+
+    __slots__ = ("_started_s", "_stats", "connection", "due_s", "peer", "request", "request_id", "retriable")
+
+    def __init__(self, peer: Peer, request: Request, timeout_s: float, stats: Stats) -> None:
         self.peer = peer
         self.request = request
         self.request_id = 0
         self.connection: Connection | None = None
         self.retriable = False  # sent on a connection that was open before it
-        self._batch = batch
-        self._index = index
+        self._stats = stats
         self._started_s = monotonic()
+        self.due_s = self._started_s + timeout_s
 
     def reply(self, message: object) -> RemoteProtocolError | None:
         """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
         if isinstance(message, P2pError):
             self.end(remote_error(message))
-        elif monotonic() - self._started_s > self._batch.timeout_s:  # we stood still: what it says of times is over
+        elif monotonic() > self.due_s:  # we stood still: what it says of times is over
             self.end(CallTimeout(f"{self.peer} answered, but we were too late to hear it"))
         elif fits(self.request, message):
             self.end(message)  # type: ignore[arg-type]  # only a Reply fits
@@ -77,24 +83,50 @@ class Call:
             return error
         return None
 
+    def expire(self) -> None:
+        """End it, as no answer has come in time. Switches: no."""
+        if self.connection is not None:
+            self.connection.forget(self)
+        self.end(CallTimeout(f"{self.peer} did not answer within {self.due_s - self._started_s:g} s"))
+
     def end(self, outcome: Outcome) -> None:
         """Count the outcome and hand it to who waits. Switches: no."""
         self.connection = None
-        method, stats = METHODS[type(self.request)], self._batch.stats
+        method, stats = METHODS[type(self.request)], self._stats
         stats.rpc_sent_requests[method, result_word(outcome)] += 1
         stats.rpc_sent_duration[method].observe(monotonic() - self._started_s)
         if isinstance(outcome, CallTimeout):
             stats.rpc_timeouts[method] += 1
-        self._batch.take(self._index, outcome)
+        self.take(outcome)
+
+    def take(self, outcome: Outcome) -> None:
+        """Do what the outcome is for. Switches: no."""
+        raise NotImplementedError
+
+
+class BatchCall(Call):
+    """One of several that somebody waits for. index: which of them."""
+
+    has_timer = True
+    __slots__ = ("_batch", "index")
+
+    def __init__(self, batch: "Batch", index: int, peer: Peer, request: Request) -> None:
+        super().__init__(peer, request, batch.timeout_s, batch.stats)
+        self._batch = batch
+        self.index = index
+
+    def take(self, outcome: Outcome) -> None:
+        """Hand it to the batch. Switches: no."""
+        self._batch.take(self.index, outcome)
 
 
 class Batch:
     """The calls of one caller. They end at the deadline whether or not the caller still waits for them."""
 
     def __init__(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float, stats: Stats) -> None:
-        self.calls = [Call(self, index, peer, request) for index, (peer, request) in enumerate(requests)]
         self.stats = stats
         self.timeout_s = timeout_s
+        self.calls = [BatchCall(self, index, peer, request) for index, (peer, request) in enumerate(requests)]
         self._open = dict(enumerate(self.calls))
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._news = Event()
@@ -119,6 +151,4 @@ class Batch:
 
     def _expire(self) -> None:
         for call in list(self._open.values()):
-            if call.connection is not None:
-                call.connection.forget(call)
-            call.end(CallTimeout(f"{call.peer} did not answer within {self.timeout_s:g} s"))
+            call.expire()

@@ -73,15 +73,25 @@ class Connection:
         """Whether nothing is under way on it."""
         return not self._calls
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call would be sent in this turn of the loop, not queued or rejected."""
+        is_open = self.state is ConnectionState.OPEN
+        return is_open and len(self._calls) < IN_FLIGHT_MAX and self._queued_bytes() < QUEUED_BYTES_MAX
+
+    def _queued_bytes(self) -> int:
+        return self._stream.unsent_bytes if self._stream is not None else self._waiting_bytes
+
     def send(self, call: Call) -> None:
         """Send a request, or end the call with Rejected when too much is under way. Switches: no.
 
         Raises: LocalProtocolError when the request cannot be encoded.
         """
         assert self.state is not ConnectionState.CLOSED
-        queued = self._stream.unsent_bytes if self._stream is not None else self._waiting_bytes
-        if len(self._calls) >= IN_FLIGHT_MAX or queued >= QUEUED_BYTES_MAX:
-            call.end(Rejected(f"{self.peer}: queue full, {len(self._calls)} requests and {queued} bytes under way"))
+        queued_bytes = self._queued_bytes()
+        if len(self._calls) >= IN_FLIGHT_MAX or queued_bytes >= QUEUED_BYTES_MAX:
+            under_way = f"{len(self._calls)} requests and {queued_bytes} bytes"
+            call.end(Rejected(f"{self.peer}: queue full, {under_way} under way"))
             return
         request_id = self._free_id()
         frame = encode_p2p(call.request, request_id)
@@ -101,6 +111,18 @@ class Connection:
         self._unanswered += 1
         if self._unanswered >= SILENT_TIMEOUTS_MAX and self._stream is not None:
             self._stream.abort(OSError(errno.ETIMEDOUT, f"{self._unanswered} calls without an answer"))
+
+    def expire(self, now_s: float) -> None:
+        """End the calls whose time is over and that have no timer; these have one timeout, so the oldest come first."""
+        late = []
+        for call in self._calls.values():
+            if call.has_timer:
+                continue
+            if call.due_s > now_s:
+                break
+            late.append(call)
+        for call in late:
+            call.expire()
 
     def close(self, reason: str) -> None:
         """Close it; its calls end. Switches: no."""

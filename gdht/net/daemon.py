@@ -19,6 +19,7 @@ from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
+from gdht.net.express import SWEEP_S, Express
 from gdht.net.disk import DiskThread, try_again, write_identity
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
@@ -107,7 +108,8 @@ class Daemon:
         self._pool.stats = self._disk.stats = self.node.stats  # nothing was counted before
         write_identity(self._store, me)
         self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
-        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node)
+        self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout)
+        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, self._express)
         self.admin_server = self._make_admin(admin)
         self._begin()
 
@@ -129,6 +131,7 @@ class Daemon:
             self.admin_server.start()
         self._tasks = [
             self._runtime.spawn(self._beat, "heartbeat"),
+            self._runtime.spawn(self._sweep, "deadlines"),
             self._runtime.spawn(self._tend_pool, "close_idle"),
             self._runtime.spawn(self._tend_store, "try_store"),
             self._runtime.spawn(self._announce, "announce"),
@@ -177,6 +180,11 @@ class Daemon:
             self._beat_s = time.monotonic()
             gevent.sleep(HEARTBEAT_S)
             self.node.stats.event_loop_lag.observe(max(time.monotonic() - self._beat_s - HEARTBEAT_S, 0.0))
+
+    def _sweep(self) -> None:
+        while True:
+            gevent.sleep(SWEEP_S)
+            self._express.expire()
 
     def _tend_pool(self) -> None:
         while True:

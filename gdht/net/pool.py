@@ -72,6 +72,17 @@ class Pool:
             self._connections[call.peer] = connection
         connection.send(call)
 
+    def is_ready(self, peer: Peer) -> bool:
+        """Whether a call to this peer would be sent at once. Switches: no."""
+        connection = self._connections.get(peer)
+        return connection is not None and connection.is_ready
+
+    def expire(self) -> None:
+        """End the calls that have no timer of their own and whose time is over. Switches: no."""
+        now_s = monotonic()
+        for connection in list(self._connections.values()):
+            connection.expire(now_s)
+
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at an address; always by a new connection, so that it is true now. Switches: yes.
 

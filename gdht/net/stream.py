@@ -125,6 +125,12 @@ class Stream:
             self._scheduled = True
             self._hub.loop.run_callback(self._flush_later)
 
+    def hold(self, data: bytes) -> None:
+        """Send it with the next `flush`, which the caller owes. Switches: no. A no-op once closed."""
+        if not self._closed:
+            self._frames.append(data)
+            self.unsent_bytes += len(data)
+
     def write_now(self, data: bytes) -> None:
         """Send it, and what was written before it, at once. Switches: no. A no-op once closed."""
         if data and not self._closed:

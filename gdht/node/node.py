@@ -6,7 +6,7 @@ another one?), acquaintances (whom to remember over a restart), pulse (have we s
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from math import inf
 
@@ -23,6 +23,7 @@ from gdht.node.acquaintances import find_again, remember, write_memory
 from gdht.node.bootstrap import enter_ring
 from gdht.node.check import check, check_nearby
 from gdht.node.clock import Clock
+from gdht.node.express import PutPlan, judge_put, plan_get, plan_put
 from gdht.node.failures import FailedRequest
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
@@ -31,12 +32,12 @@ from gdht.node.later import Answer
 from gdht.node.lookup import find_successor
 from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, say_goodbye, stabilize
 from gdht.node.replication.catch_up import catch_up
-from gdht.node.replication.get import GetOutcome, get, try_get
+from gdht.node.replication.get import GetOutcome, finish_get, get, try_get
 from gdht.node.replication.handover import hand_over_all, plan_leave
-from gdht.node.replication.put import PutOutcome, put, try_put
+from gdht.node.replication.put import PutOutcome, finish_put, put, try_put
 from gdht.node.replication.repair import repair
 from gdht.node.replication.upkeep import Census, expire
-from gdht.node.runtime import Runtime, Task
+from gdht.node.runtime import Outcome, Runtime, Task
 from gdht.node.state import NodeState
 from gdht.node.stats import Stats
 from gdht.node.status import Check, FingerStatus, NodeStatus, RingCheck, Share, State, Trace, Walk
@@ -160,6 +161,32 @@ class Node:
     def try_get(self, key: bytes) -> GetOutcome | None:
         """`get` when this node owns the key and has it, else None. Switches: no."""
         return try_get(self._node, key, self._node.clock.lives_s())
+
+    # What goes the express way; see `gdht.node.express`.
+
+    def plan_get(self, key: bytes) -> Peer | None:
+        """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""
+        return plan_get(self._node, key)
+
+    def finish_get(self, key: bytes, owner: Peer, reply: Outcome) -> GetOutcome:
+        """`get`, when its supposed owner has given this reply, not a value. Switches: yes."""
+        return finish_get(self._rt, self._node, key, owner, reply)
+
+    def plan_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutPlan | None:
+        """To whom to write what; None when it takes more to know. Switches: no."""
+        return plan_put(self._node, key, value, ttl_s, replicas, self._rt.now())
+
+    def judge_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
+        """The success that these outcomes come to, None when they do not. Switches: no."""
+        return judge_put(self._node, plan, outcomes)
+
+    def finish_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome:
+        """`put`, when the writes of a plan had these outcomes, which settle nothing. Switches: yes."""
+        return finish_put(self._rt, self._node, plan, outcomes)
+
+    def note_overload(self, operation: str, key: bytes) -> None:
+        """A client's request was refused, as too many are under way. Switches: no."""
+        self._node.failures.note(self._node.clock.wall_s(), operation, key, "overload", "too many requests", 0.0)
 
     def find_successor(self, ident: int) -> Found:
         """The owner of an identifier by its own word, and how it was found. Switches: yes. Raises: LookupFailed."""

@@ -14,6 +14,7 @@ from gdht.core import messages as m
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.peer import Peer
 from gdht.wire import fields
+from gdht.wire.framing import DHT_HEADER
 from gdht.wire.packed_records import RECORDS
 from gdht.wire.parts import FLAGGED, U16, Packed, empty, encode_ident, finish, key_bytes, key_only, short
 from gdht.wire.schema import MAGIC
@@ -42,6 +43,20 @@ def _encode_dht_success(message: m.DhtSuccess) -> bytes:
 def _decode_dht_success(buffer: bytes, start: int, end: int) -> m.DhtSuccess:
     value_at = start + IDENT_BYTES
     return m.DhtSuccess(buffer[start:value_at], buffer[value_at:end])
+
+
+_SUCCESS_TYPE = m.MESSAGE_TYPES[m.DhtSuccess]
+_FAILURE_HEADER = DHT_HEADER.pack(DHT_HEADER.size + IDENT_BYTES, m.MESSAGE_TYPES[m.DhtFailure])
+
+
+def dht_success_frame(key: bytes, value: bytes) -> bytes:
+    """The whole frame of a DhtSuccess, as `encode_dht` makes it, of a key and a value that are known to fit."""
+    return DHT_HEADER.pack(DHT_HEADER.size + IDENT_BYTES + len(value), _SUCCESS_TYPE) + key + value
+
+
+def dht_failure_frame(key: bytes) -> bytes:
+    """The whole frame of a DhtFailure, as `encode_dht` makes it, of a key that is known to fit."""
+    return _FAILURE_HEADER + key
 
 
 # The ring -------------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, rep
         return PutOutcome("invalid", 0, 0, f"{len(value)} bytes are more than {VALUE_BYTES_MAX}")
     if not _reserve_stamps(rt, node):
         return _no_stamp(node)
-    return _put_copy(rt, node, _new_copy(node, key, value, ttl_s, replication))
+    return _put_copy(rt, node, new_copy(node, key, value, ttl_s, replication))
 
 
 def _reserve_stamps(rt: Runtime, node: NodeState) -> bool:
@@ -87,7 +87,7 @@ def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: 
         return None
     if not node.clock.reserve():
         return None
-    if ring.successors and (_replication(node, replication) > 1 or not ring.predecessors):
+    if ring.successors and (replication_of(node, replication) > 1 or not ring.predecessors):
         return None
     if not ring.owns(key_ident(key)) or not node.arc.is_ours(key_ident(key)):
         return None
@@ -95,7 +95,7 @@ def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: 
     if held is not None and (ring.successors or held.is_tombstone):
         return None  # the replicas of the older copy must hear of this one
     try:
-        accept_copy(node, _new_copy(node, key, value, ttl_s, replication), now_s)
+        accept_copy(node, new_copy(node, key, value, ttl_s, replication), now_s)
     except StoreError as error:
         node.failures.note(node.clock.wall_s(), "put", key, "quorum", str(error), 0.0, 0, 1)
         return PutOutcome("quorum", 0, 1, str(error))
@@ -104,13 +104,15 @@ def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: 
     return PutOutcome("success", 1, 1)
 
 
-def _replication(node: NodeState, replication: int) -> int:
+def replication_of(node: NodeState, replication: int) -> int:
+    """How many copies a client's word comes to."""
     return min(replication or node.config.replication, node.config.max_replication)
 
 
-def _new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> RecordCopy:
+def new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> RecordCopy:
+    """A client's value as it is written to each replica, with a new stamp. Switches: no."""
     ttl_ms = min(ttl_s or node.config.default_ttl, node.config.max_ttl) * 1000
-    return RecordCopy(key, ttl_ms, _replication(node, replication), node.clock.stamp(), value)
+    return RecordCopy(key, ttl_ms, replication_of(node, replication), node.clock.stamp(), value)
 
 
 class Round(NamedTuple):

@@ -1,0 +1,176 @@
+"""The express way of a client's request: one round trip to nodes that we know, without a greenlet or a lookup.
+
+A GET is one call to the node that we take for the owner; a PUT is one call to the owner and to each replica, all at
+once. Only what goes as it should ends here: the owner says that it is the owner and what it has; all replicas say that
+they have stored just this. Whatever else happens (a refusal, silence, an older copy that must be outbid), the request
+goes on the long way, `gdht.node.replication`, with what it has learned. Nothing is decided here that is not decided the
+same way there. docs/express.md explains the whole way from socket to socket.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from gdht.core.messages import DhtGet, DhtPut, P2pGet, P2pSuccess, Reply, Request
+from gdht.core.peer import Peer
+from gdht.errors import CallTimeout
+from gdht.net.calls import Call
+from gdht.net.pool import Pool
+from gdht.node.express import PutPlan
+from gdht.node.later import Answer, Later
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
+from gdht.node.runtime import Outcome
+from gdht.node.stats import Stats
+
+if TYPE_CHECKING:
+    from gdht.net.api_connection import ApiConnection, Pending
+
+SWEEP_S = 0.05
+"""How often calls without an answer are looked for: what they are late by at the most."""
+
+
+class ExpressNode(Protocol):
+    """What says where requests go, and what came of them: a Node. Only `finish_get` and `finish_put` switch."""
+
+    @property
+    def me(self) -> Peer: ...
+    def plan_get(self, key: bytes) -> Peer | None: ...
+    def finish_get(self, key: bytes, owner: Peer, reply: Outcome) -> GetOutcome: ...
+    def plan_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None: ...
+    def judge_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None: ...
+    def finish_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome: ...
+    def handle(self, sender: Peer, request: Request) -> Answer: ...
+
+
+class Express:
+    """The express way of all clients of one node. timeout_s: of each call."""
+
+    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float) -> None:
+        self.node = node
+        self.stats = stats
+        self.timeout_s = timeout_s
+        self._pool = pool
+        self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
+
+    def send(self, pending: "Pending", client: "ApiConnection") -> bool:
+        """Send a request on its way; False when this way does not lead there. Switches: no."""
+        message = pending.message
+        return self._get(pending, message, client) if isinstance(message, DhtGet) else self._put(pending, message, client)
+
+    def _get(self, pending: "Pending", message: DhtGet, client: "ApiConnection") -> bool:
+        owner = self.node.plan_get(message.key)
+        if owner is None or not self._pool.is_ready(owner):
+            return False
+        pending.express = True
+        self._pool.submit(GetCall(self, owner, pending, client))
+        return True
+
+    def _put(self, pending: "Pending", message: DhtPut, client: "ApiConnection") -> bool:
+        plan = self.node.plan_put(message.key, message.value, message.ttl_s, message.replication)
+        if plan is None or not all(peer == self.node.me or self._pool.is_ready(peer) for peer, _ in plan.requests):
+            return False
+        pending.express = True
+        put = Put(self, plan, pending, client)
+        for index, (peer, request) in enumerate(plan.requests):
+            if peer != self.node.me:
+                self._pool.submit(PutLeg(put, index, peer, request))
+        for index, (peer, request) in enumerate(plan.requests):
+            if peer == self.node.me:  # last: others need not wait for what it costs
+                self._store_here(put, index, request)
+        return True
+
+    def _store_here(self, put: "Put", index: int, request: Request) -> None:
+        answer = self.node.handle(self.node.me, request)
+        if isinstance(answer, Later):
+            leg = OwnLeg(put, index, monotonic() + self.timeout_s)
+            self._own_legs[leg] = None
+            answer.when_ready(partial(self._stored_here, leg))
+        else:
+            put.take(index, answer)  # type: ignore[arg-type]  # an ERROR among them, as from others
+
+    def _stored_here(self, leg: "OwnLeg", reply: Reply) -> None:
+        if self._own_legs.pop(leg, leg) is None:  # else it was too late
+            leg.put.take(leg.index, reply)
+
+    def expire(self) -> None:
+        """End what has waited for too long, for others or for our own disk. Switches: no."""
+        self._pool.expire()
+        now_s = monotonic()
+        while self._own_legs and (leg := next(iter(self._own_legs))).due_s <= now_s:
+            del self._own_legs[leg]
+            leg.put.take(leg.index, CallTimeout(f"our own disk took longer than {self.timeout_s:g} s"))
+
+
+class GetCall(Call):
+    """A client's GET on its way to the owner."""
+
+    __slots__ = ("_client", "_express", "_pending")
+
+    def __init__(self, express: Express, owner: Peer, pending: "Pending", client: "ApiConnection") -> None:
+        super().__init__(owner, P2pGet(pending.message.key, True), express.timeout_s, express.stats)
+        self._express = express
+        self._pending = pending
+        self._client = client
+
+    def take(self, outcome: Outcome) -> None:
+        """Answer the client with the owner's value, or go on the long way. Switches: no."""
+        if type(outcome) is P2pSuccess and outcome.ttl_ms:
+            self._client.answer_get(self._pending, outcome.value)
+        else:
+            node, key = self._express.node, self._pending.message.key
+            self._client.fall_back(self._pending, partial(node.finish_get, key, self.peer, outcome))
+
+
+class Put:
+    """A client's PUT on its way to all its replicas."""
+
+    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_plan", "express")
+
+    def __init__(self, express: Express, plan: PutPlan, pending: "Pending", client: "ApiConnection") -> None:
+        self.express = express
+        self._plan = plan
+        self._pending = pending
+        self._client = client
+        self._outcomes: list[Outcome | None] = [None] * len(plan.requests)
+        self._left = len(plan.requests)
+
+    def take(self, index: int, outcome: Outcome) -> None:
+        """What became of one of its writes; after the last one, the client's answer, or the long way. Switches: no."""
+        self._outcomes[index] = outcome
+        self._left -= 1
+        if self._left:
+            return
+        outcomes = [outcome for outcome in self._outcomes if outcome is not None]
+        done = self.express.node.judge_put(self._plan, outcomes)
+        if done is not None:
+            self._client.answer_put(self._pending, done)
+        else:
+            self._client.fall_back(self._pending, partial(self.express.node.finish_put, self._plan, outcomes))
+
+
+class PutLeg(Call):
+    """One write of a PUT to another node."""
+
+    __slots__ = ("_index", "_put")
+
+    def __init__(self, put: Put, index: int, peer: Peer, request: Request) -> None:
+        super().__init__(peer, request, put.express.timeout_s, put.express.stats)
+        self._put = put
+        self._index = index
+
+    def take(self, outcome: Outcome) -> None:
+        """Tell the PUT. Switches: no."""
+        self._put.take(self._index, outcome)
+
+
+class OwnLeg:
+    """One write of a PUT that waits for our own disk, until `due_s` by `monotonic()`."""
+
+    __slots__ = ("due_s", "index", "put")
+
+    def __init__(self, put: Put, index: int, due_s: float) -> None:
+        self.put = put
+        self.index = index
+        self.due_s = due_s

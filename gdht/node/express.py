@@ -1,0 +1,91 @@
+"""What a request needs when all is as it should be: whom to ask, and whether their answers settle it.
+
+Decisions only; `gdht.net.express` sends and waits. A plan comes from what this node knows without asking. Where it
+knows too little, or the answers leave anything open, there is no plan or no verdict, and the long way goes on.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gdht.core.ident import key_ident
+from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
+from gdht.core.peer import Peer
+from gdht.core.placement import view_of
+from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
+from gdht.node.runtime import Outcome
+from gdht.node.state import NodeState
+from gdht.node.status import State
+
+
+class PutPlan(NamedTuple):
+    """A write to each replica: the owner first.
+
+    copy: what is written. requests: to whom, and what. view: of the replicas, as the owner must see them too.
+    made_at_s: by `rt.now()`.
+    """
+
+    copy: RecordCopy
+    requests: tuple[tuple[Peer, P2pPut], ...]
+    view: int
+    made_at_s: float
+
+
+def plan_get(node: NodeState, key: bytes) -> Peer | None:
+    """The node that we take for the owner of a key; None when that may be ourselves, or nobody we know."""
+    if not node.is_member:
+        return None
+    arc = node.known_arcs.find(key_ident(key))
+    return arc.owner if arc is not None else None
+
+
+def plan_put(
+    node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float
+) -> PutPlan | None:
+    """The writes of a PUT; None when it is not known who holds the replicas, or no stamp can be given at once."""
+    if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or not node.clock.reserve():
+        return None
+    replicas = _replicas(node, key_ident(key), replication_of(node, replication))
+    if not replicas:
+        return None
+    copy = new_copy(node, key, value, ttl_s, replication)
+    as_owner, as_replica = _write(copy, as_owner=True), _write(copy, as_owner=False)
+    requests = ((replicas[0], as_owner), *((peer, as_replica) for peer in replicas[1:]))
+    return PutPlan(copy, requests, view_of(replicas[1:]), now_s)
+
+
+def _write(copy: RecordCopy, *, as_owner: bool) -> P2pPut:
+    return P2pPut(copy.key, copy.ttl_ms, copy.replication, copy.version, as_owner, copy.value, copy.tombstone_ms)
+
+
+def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
+    """The owner and those after it, `copies` in all or the whole ring; empty when not so many are known."""
+    ring = node.ring
+    if ring.alone or (ring.predecessors and ring.owns(ident)):
+        line = (node.me, *ring.successors)
+    else:
+        arc = node.known_arcs.find(ident)
+        line = (arc.owner, *arc.successors) if arc is not None else ()
+    whole_ring = ring.spans and len(line) == len(ring.successors) + 1
+    return line[:copies] if len(line) >= copies or whole_ring else ()
+
+
+def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
+    """The success of a PUT that all its replicas have stored, and that nothing speaks against; None for all else.
+
+    outcomes: in the order of the plan's requests.
+    """
+    for (peer, request), outcome in zip(plan.requests, outcomes, strict=True):
+        if type(outcome) is not P2pSuccess or not _is_stored(plan.copy, outcome):
+            return None
+        if request.as_owner and peer != node.me and outcome.view != plan.view:
+            return None  # others hold the replicas by now
+    stored = len(outcomes)
+    node.stats.replica_writes["ok"] += stored
+    node.stats.put_acknowledged_replicas.observe(stored)
+    return PutOutcome("success", stored, stored)
+
+
+def _is_stored(copy: RecordCopy, receipt: P2pSuccess) -> bool:
+    """Whether a node holds just this copy, and knows of no older one that need be buried or lies on more nodes."""
+    same = receipt.version == copy.version and receipt.replication <= copy.replication
+    return same and receipt.tombstone_ms <= copy.tombstone_ms + TOMBSTONE_SLACK_MS
