@@ -19,8 +19,8 @@ from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
-from gdht.net.express import SWEEP_S, Express
 from gdht.net.disk import DiskThread, try_again, write_identity
+from gdht.net.express import SWEEP_S, Express
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
 from gdht.net.limits import allow_open_files

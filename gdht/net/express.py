@@ -19,8 +19,8 @@ from gdht.net.calls import Call
 from gdht.net.pool import Pool
 from gdht.node.express import PutPlan
 from gdht.node.later import Answer, Later
-from gdht.node.replication.get import GetOutcome
-from gdht.node.replication.put import PutOutcome
+from gdht.node.replication.get import Asked, GetOutcome
+from gdht.node.replication.put import Begun, PutOutcome
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
 
@@ -37,10 +37,11 @@ class ExpressNode(Protocol):
     @property
     def me(self) -> Peer: ...
     def plan_get(self, key: bytes) -> Peer | None: ...
-    def finish_get(self, key: bytes, owner: Peer, reply: Outcome) -> GetOutcome: ...
+    def finish_get(self, key: bytes, asked: Asked) -> GetOutcome: ...
     def plan_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None: ...
     def judge_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None: ...
-    def finish_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome: ...
+    def finish_put(self, begun: Begun) -> PutOutcome: ...
+    def now_s(self) -> float: ...
     def handle(self, sender: Peer, request: Request) -> Answer: ...
 
 
@@ -57,7 +58,9 @@ class Express:
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
         """Send a request on its way; False when this way does not lead there. Switches: no."""
         message = pending.message
-        return self._get(pending, message, client) if isinstance(message, DhtGet) else self._put(pending, message, client)
+        return (
+            self._get(pending, message, client) if isinstance(message, DhtGet) else self._put(pending, message, client)
+        )
 
     def _get(self, pending: "Pending", message: DhtGet, client: "ApiConnection") -> bool:
         owner = self.node.plan_get(message.key)
@@ -106,11 +109,12 @@ class Express:
 class GetCall(Call):
     """A client's GET on its way to the owner."""
 
-    __slots__ = ("_client", "_express", "_pending")
+    __slots__ = ("_client", "_express", "_pending", "_since_s")
 
     def __init__(self, express: Express, owner: Peer, pending: "Pending", client: "ApiConnection") -> None:
         super().__init__(owner, P2pGet(pending.message.key, True), express.timeout_s, express.stats)
         self._express = express
+        self._since_s = express.node.now_s()
         self._pending = pending
         self._client = client
 
@@ -119,14 +123,15 @@ class GetCall(Call):
         if type(outcome) is P2pSuccess and outcome.ttl_ms:
             self._client.answer_get(self._pending, outcome.value)
         else:
-            node, key = self._express.node, self._pending.message.key
-            self._client.fall_back(self._pending, partial(node.finish_get, key, self.peer, outcome))
+            node = self._express.node
+            asked = Asked(self.peer, outcome, self._since_s)
+            self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
 
 
 class Put:
     """A client's PUT on its way to all its replicas."""
 
-    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_plan", "express")
+    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_plan", "_since_s", "express")
 
     def __init__(self, express: Express, plan: PutPlan, pending: "Pending", client: "ApiConnection") -> None:
         self.express = express
@@ -135,6 +140,7 @@ class Put:
         self._client = client
         self._outcomes: list[Outcome | None] = [None] * len(plan.requests)
         self._left = len(plan.requests)
+        self._since_s = express.node.now_s()
 
     def take(self, index: int, outcome: Outcome) -> None:
         """What became of one of its writes; after the last one, the client's answer, or the long way. Switches: no."""
@@ -142,12 +148,14 @@ class Put:
         self._left -= 1
         if self._left:
             return
-        outcomes = [outcome for outcome in self._outcomes if outcome is not None]
-        done = self.express.node.judge_put(self._plan, outcomes)
+        node, plan = self.express.node, self._plan
+        outcomes = tuple(outcome for outcome in self._outcomes if outcome is not None)
+        done = node.judge_put(plan, outcomes)
         if done is not None:
             self._client.answer_put(self._pending, done)
         else:
-            self._client.fall_back(self._pending, partial(self.express.node.finish_put, self._plan, outcomes))
+            begun = Begun(plan.copy, plan.peers, outcomes, self._since_s)
+            self._client.fall_back(self._pending, partial(node.finish_put, begun))
 
 
 class PutLeg(Call):

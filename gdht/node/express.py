@@ -21,13 +21,16 @@ class PutPlan(NamedTuple):
     """A write to each replica: the owner first.
 
     copy: what is written. requests: to whom, and what. view: of the replicas, as the owner must see them too.
-    made_at_s: by `rt.now()`.
     """
 
     copy: RecordCopy
     requests: tuple[tuple[Peer, P2pPut], ...]
     view: int
-    made_at_s: float
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """To whom it is written, the owner first."""
+        return tuple(peer for peer, _ in self.requests)
 
 
 def plan_get(node: NodeState, key: bytes) -> Peer | None:
@@ -38,9 +41,7 @@ def plan_get(node: NodeState, key: bytes) -> Peer | None:
     return arc.owner if arc is not None else None
 
 
-def plan_put(
-    node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float
-) -> PutPlan | None:
+def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None:
     """The writes of a PUT; None when it is not known who holds the replicas, or no stamp can be given at once."""
     if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or not node.clock.reserve():
         return None
@@ -50,7 +51,7 @@ def plan_put(
     copy = new_copy(node, key, value, ttl_s, replication)
     as_owner, as_replica = _write(copy, as_owner=True), _write(copy, as_owner=False)
     requests = ((replicas[0], as_owner), *((peer, as_replica) for peer in replicas[1:]))
-    return PutPlan(copy, requests, view_of(replicas[1:]), now_s)
+    return PutPlan(copy, requests, view_of(replicas[1:]))
 
 
 def _write(copy: RecordCopy, *, as_owner: bool) -> P2pPut:

@@ -32,9 +32,9 @@ from gdht.node.later import Answer
 from gdht.node.lookup import find_successor
 from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, say_goodbye, stabilize
 from gdht.node.replication.catch_up import catch_up
-from gdht.node.replication.get import GetOutcome, finish_get, get, try_get
+from gdht.node.replication.get import Asked, GetOutcome, finish_get, get, try_get
 from gdht.node.replication.handover import hand_over_all, plan_leave
-from gdht.node.replication.put import PutOutcome, finish_put, put, try_put
+from gdht.node.replication.put import Begun, PutOutcome, finish_put, put, try_put
 from gdht.node.replication.repair import repair
 from gdht.node.replication.upkeep import Census, expire
 from gdht.node.runtime import Outcome, Runtime, Task
@@ -168,21 +168,25 @@ class Node:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""
         return plan_get(self._node, key)
 
-    def finish_get(self, key: bytes, owner: Peer, reply: Outcome) -> GetOutcome:
-        """`get`, when its supposed owner has given this reply, not a value. Switches: yes."""
-        return finish_get(self._rt, self._node, key, owner, reply)
+    def finish_get(self, key: bytes, asked: Asked) -> GetOutcome:
+        """`get`, when its supposed owner gave no value. Switches: yes."""
+        return finish_get(self._rt, self._node, key, asked)
 
     def plan_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutPlan | None:
         """To whom to write what; None when it takes more to know. Switches: no."""
-        return plan_put(self._node, key, value, ttl_s, replicas, self._rt.now())
+        return plan_put(self._node, key, value, ttl_s, replicas)
 
     def judge_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
         """The success that these outcomes come to, None when they do not. Switches: no."""
         return judge_put(self._node, plan, outcomes)
 
-    def finish_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome:
-        """`put`, when the writes of a plan had these outcomes, which settle nothing. Switches: yes."""
-        return finish_put(self._rt, self._node, plan, outcomes)
+    def finish_put(self, begun: Begun) -> PutOutcome:
+        """`put`, after a first attempt that did not settle it. Switches: yes."""
+        return finish_put(self._rt, self._node, begun)
+
+    def now_s(self) -> float:
+        """When a request begins, by the Runtime's clock. Switches: no."""
+        return self._rt.now()
 
     def note_overload(self, operation: str, key: bytes) -> None:
         """A client's request was refused, as too many are under way. Switches: no."""

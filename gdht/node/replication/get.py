@@ -31,22 +31,43 @@ NOT_FOUND = GetOutcome("not_found", None)
 
 def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
     """Find the newest value under a key. Switches: yes."""
-    started_s = rt.now()
-    outcome = _get(rt, node, key)
+    return _noted(rt, node, key, rt.now(), _get(rt, node, key))
+
+
+class Asked(NamedTuple):
+    """A first attempt that was made elsewhere: what the supposed owner answered. since_s: when it was asked."""
+
+    owner: Peer
+    reply: Outcome
+    since_s: float
+
+
+def finish_get(rt: Runtime, node: NodeState, key: bytes, asked: Asked) -> GetOutcome:
+    """`get`, after the supposed owner was asked and gave no value. Switches: yes."""
+    return _noted(rt, node, key, asked.since_s, _get(rt, node, key, asked))
+
+
+def _noted(rt: Runtime, node: NodeState, key: bytes, since_s: float, outcome: GetOutcome) -> GetOutcome:
+    """The same, written down when it is none to be glad of."""
     if outcome.result != "success":
-        wall_s, seconds = node.clock.wall_s(), rt.now() - started_s
+        wall_s, seconds = node.clock.wall_s(), rt.now() - since_s
         node.failures.note(wall_s, "get", key, outcome.result, outcome.detail, seconds)
     return outcome
 
 
-def _get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
+def _get(rt: Runtime, node: NodeState, key: bytes, asked: Asked | None = None) -> GetOutcome:
     if not node.is_member:
         return GetOutcome("error", None, f"this node is {node.state.value}")
     search = Search(rt, node, "get")
     for _ in search.attempts(rt):
         try:
-            found = search.find(rt, node, key, node.config.replication)
-            outcome = _read(rt, node, key, found, search)
+            if asked is not None:
+                found, reply, asked = search.begin(node, (asked.owner,)), asked.reply, None
+            else:
+                replicas = node.config.replication
+                found = search.guess(node, key, replicas, needed=1) or search.find(rt, node, key, replicas)
+                reply = _ask_owner(rt, node, key, found.owner)
+            outcome = _read(rt, node, key, found, reply, search)
         except LookupFailed as error:
             search.dead.clear()
             search.why = f"the owner was not found: {error}"
@@ -75,18 +96,30 @@ def try_get(node: NodeState, key: bytes, now_s: float) -> GetOutcome | None:
     return NOT_FOUND
 
 
-def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search) -> GetOutcome | None:
-    """Ask the owner, then its replicas; None when it is worth another attempt. Raises: LookupFailed."""
-    owner = found.owner
+def _ask_owner(rt: Runtime, node: NodeState, key: bytes, owner: Peer) -> Outcome:
     _, reply = next(ask_each(rt, node, [(owner, P2pGet(key, as_owner=True))]))
+    return reply
+
+
+def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, reply: Outcome, search: Search) -> GetOutcome | None:
+    """The owner's reply, and what its replicas say if that is not enough; None when it is worth another attempt.
+
+    Raises: LookupFailed.
+    """
+    owner = found.owner
+    refused = isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE
+    search.judge(node, found, right=isinstance(reply, P2pSuccess | P2pFailure) and not refused)
     if isinstance(reply, P2pSuccess):
         return _outcome(reply)
-    search.note(owner, reply)
-    if isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE:
+    search.note(node, owner, reply)
+    if refused:
         return _read_replicas(rt, node, key, found.peers, None, search) if search.dead else None
-    if len(found.peers) < node.config.max_replication and not node.ring.spans:
+    guessed = found.guessed
+    if guessed or (len(found.peers) < node.config.max_replication and not node.ring.spans):
         search.via = (owner,) if isinstance(reply, P2pFailure) else ()
         found = search.find(rt, node, key, node.config.max_replication)
+        if guessed and found.owner != owner:
+            return _read(rt, node, key, found, _ask_owner(rt, node, key, found.owner), search)
     others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
     return _read_replicas(rt, node, key, (owner, *others), reply, search)
 
@@ -151,7 +184,7 @@ def _read_replicas(
         readings.note(peers[0], owner_reply, rt.now())
     for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in asked]):
         if not isinstance(outcome, P2pSuccess):
-            search.note(peer, outcome)
+            search.note(node, peer, outcome)
         readings.note(peer, outcome, rt.now())
     newest = readings.newest
     if newest is None:
@@ -187,7 +220,8 @@ def _repair_after_read(rt: Runtime, node: NodeState, newest: Reading, lacking: t
         return
 
     def write_back() -> None:
-        request = P2pPut(**newest.at(rt.now())._asdict(), as_owner=False)
+        copy = newest.at(rt.now())
+        request = P2pPut(copy.key, copy.ttl_ms, copy.replication, copy.version, False, copy.value, copy.tombstone_ms)
         for _peer, outcome in ask_each(rt, node, [(peer, request) for peer in lacking]):
             node.stats.repaired_keys["read"] += isinstance(outcome, P2pSuccess)
 

@@ -4,12 +4,14 @@ A put goes to the owner and the `replication - 1` nodes after it at once. It has
 gets ask, and a write quorum have stored it durably, and know for how long older copies of it might come back.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from gdht.core.ident import key_ident
+from gdht.core.lookup import Found
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPut, P2pSuccess, RecordCopy, Request
 from gdht.core.peer import Peer
-from gdht.core.placement import quorum
+from gdht.core.placement import quorum, view_of
 from gdht.core.records import TTL_S_MAX, Version
 from gdht.errors import CallTimeout, LookupFailed, StoreError
 from gdht.node.ask import ask_each
@@ -40,12 +42,15 @@ class PutOutcome(NamedTuple):
 
 def put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
     """Store a value at its owner and replicas. ttl_s, replication: 0 means the configured default. Switches: yes."""
-    started_s = rt.now()
-    outcome = _put(rt, node, key, value, ttl_s, replication)
+    return _noted(rt, node, key, rt.now(), _put(rt, node, key, value, ttl_s, replication))
+
+
+def _noted(rt: Runtime, node: NodeState, key: bytes, since_s: float, outcome: PutOutcome) -> PutOutcome:
+    """The same, counted, and written down when it is none to be glad of."""
     node.stats.put_acknowledged_replicas.observe(outcome.acknowledged)
     if outcome.result != "success":
         result, acknowledged, wanted, detail = outcome
-        wall_s, seconds = node.clock.wall_s(), rt.now() - started_s
+        wall_s, seconds = node.clock.wall_s(), rt.now() - since_s
         node.failures.note(wall_s, "put", key, result, detail, seconds, acknowledged, wanted)
     return outcome
 
@@ -129,23 +134,45 @@ class Round(NamedTuple):
     again: bool
 
 
-def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
+class Begun(NamedTuple):
+    """A first attempt that was made elsewhere: a copy that was sent to its supposed owner and replicas.
+
+    outcomes: what became of it at each of `peers`, the owner first. since_s: when it was sent, by `rt.now()`.
+    """
+
+    copy: RecordCopy
+    peers: tuple[Peer, ...]
+    outcomes: tuple[Outcome, ...]
+    since_s: float
+
+
+def finish_put(rt: Runtime, node: NodeState, begun: Begun) -> PutOutcome:
+    """`put`, after a first attempt that did not settle it. Switches: yes."""
+    return _noted(rt, node, begun.copy.key, begun.since_s, _put_copy(rt, node, begun.copy, begun))
+
+
+def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy, begun: Begun | None = None) -> PutOutcome:
     """Write until a quorum has it, in a version that is the newest and with all that is known of older copies."""
     search = Search(rt, node, "put")
     outcome = PutOutcome("error", 0, copy.replication, "no attempt was made")
-    aging = Aging(rt.now(), copy)
+    aging = Aging(begun.since_s if begun else rt.now(), copy)
     for _ in search.attempts(rt):
-        try:
-            found = search.find(rt, node, copy.key, copy.replication)
-        except LookupFailed as error:
-            search.dead.clear()
-            outcome = outcome._replace(detail=f"the owner was not found: {error}")
-            continue
-        copy = aging.at(rt.now(), copy)
-        if copy.ttl_ms <= 0:
-            outcome = outcome._replace(detail=f"its life was over before it was stored; {outcome.detail}")
-            break
-        written = _write(rt, node, copy, found.peers[: copy.replication], search)
+        if begun is not None:
+            found = search.begin(node, begun.peers)
+            written = _judge(node, copy, found, zip(begun.peers, begun.outcomes, strict=True), search)
+            begun = None
+        else:
+            try:
+                found = _find_replicas(rt, node, copy, search)
+            except LookupFailed as error:
+                search.dead.clear()
+                outcome = outcome._replace(detail=f"the owner was not found: {error}")
+                continue
+            copy = aging.at(rt.now(), copy)
+            if copy.ttl_ms <= 0:
+                outcome = outcome._replace(detail=f"its life was over before it was stored; {outcome.detail}")
+                break
+            written = _judge(node, copy, found, _write(rt, node, copy, found), search)
         outcome = written.outcome
         if written.newest > copy.version:
             outcome = outcome._replace(result="quorum", detail="a newer version is held")
@@ -184,21 +211,40 @@ class Aging:
         return self.at(now_s, copy)
 
 
-def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, ...], search: Search) -> Round:
-    """Send a copy to every target at once and wait for all: the promise is about all replicas, not the fastest."""
-    owner = targets[0]
+def _find_replicas(rt: Runtime, node: NodeState, copy: RecordCopy, search: Search) -> Found:
+    replicas = copy.replication
+    return search.guess(node, copy.key, replicas, replicas) or search.find(rt, node, copy.key, replicas)
+
+
+def _write(rt: Runtime, node: NodeState, copy: RecordCopy, found: Found) -> Iterator[tuple[Peer, Outcome]]:
+    """Send a copy to every target at once; each with its outcome as it comes in. Switches: when iterated."""
     fields = copy._asdict()
-    requests: list[tuple[Peer, Request]] = [(peer, P2pPut(**fields, as_owner=peer == owner)) for peer in targets]
+    targets = found.peers[: copy.replication]
+    requests: list[tuple[Peer, Request]] = [(peer, P2pPut(**fields, as_owner=peer == found.owner)) for peer in targets]
+    return ask_each(rt, node, requests)
+
+
+def _judge(
+    node: NodeState, copy: RecordCopy, found: Found, outcomes: Iterable[tuple[Peer, Outcome]], search: Search
+) -> Round:
+    """What the writes of one attempt come to, all of them: the promise is about all replicas, not the fastest."""
+    targets = found.peers[: copy.replication]
+    owner = targets[0]
     stored: list[P2pSuccess] = []
     owner_stored = displaced = unreached = False
-    for peer, outcome in ask_each(rt, node, requests):
+    for peer, outcome in outcomes:
         node.stats.replica_writes[_write_result(outcome)] += 1
+        if found.guessed and peer == owner:
+            right = _confirms(outcome, targets)
+            search.judge(node, found, right=right)
+            if not right:
+                return _misled(node, copy, owner, outcome, search)
         if isinstance(outcome, P2pSuccess):
             if not node.clock.is_ahead(outcome.version):  # else nobody can outbid what it holds, or claims to
                 stored.append(outcome)
                 owner_stored |= peer == owner
             continue
-        search.note(peer, outcome)
+        search.note(node, peer, outcome)
         unreached |= not isinstance(outcome, P2pFailure)
         displaced |= peer == owner and _is_displaced(outcome)
     wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
@@ -211,6 +257,23 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
         tombstone_ms=max((held.tombstone_ms for held in stored), default=0),
         again=not enough and (displaced or unreached or len(targets) < wanted),
     )
+
+
+def _confirms(outcome: Outcome, targets: tuple[Peer, ...]) -> bool:
+    """Whether a supposed owner is the owner, and what it stored belongs on just the other targets."""
+    if isinstance(outcome, P2pSuccess):
+        return outcome.view == view_of(targets[1:])
+    return isinstance(outcome, P2pFailure) and not _is_displaced(outcome)
+
+
+def _misled(node: NodeState, copy: RecordCopy, owner: Peer, outcome: Outcome, search: Search) -> Round:
+    """What was heard before of the owner and those after it was wrong: another attempt, by the owner's own word."""
+    if isinstance(outcome, P2pSuccess | P2pFailure):
+        search.via = (owner,)
+    if not isinstance(outcome, P2pSuccess):
+        search.note(node, owner, outcome)
+    nothing = PutOutcome("quorum", 0, copy.replication, search.detail)
+    return Round(nothing, newest=copy.version, replication=0, tombstone_ms=0, again=True)
 
 
 def _is_displaced(outcome: Outcome) -> bool:
