@@ -181,6 +181,9 @@ COUNTS = (
           _pairs(PURPOSES, ("ok", "timeout", "no_route", "loop")), lambda s: s.stats.lookups),
     Count("gdht_lookup_dead_hops", "Nodes that did not answer during a lookup and were routed around.", (),
           ((),), lambda s: _plain(s.stats.lookup_dead_hops)),
+    Count("gdht_route_cache", "Gets and puts that went by what was heard before of who owns what: hit: it was right, "
+          "stale: it was not, miss: a lookup was needed.", ("result",),
+          _words("hit", "stale", "miss"), lambda s: _single(s.stats.route_cache)),
     Count("gdht_ring_pointer_changes", "Changes of the node's pointers into the ring.", ("pointer",),
           _words("successor", "predecessor", "finger"), lambda s: _single(s.stats.ring_pointer_changes)),
     Count("gdht_ring_merges", "Times that pointers moved because another ring of the same name was found.", (),

@@ -22,12 +22,15 @@ class Found(NamedTuple):
     """The end of a lookup.
 
     peers: the owner and its successors, nearest first, without those found dead. responder: the node that knew, the
-    asking node itself when it needed nobody. trail: everybody asked, in order.
+    asking node itself when it needed nobody. trail: everybody asked, in order. start: the owner owns (start, owner].
+    guessed: nobody was asked, the node has only heard so before.
     """
 
     peers: tuple[Peer, ...]
     responder: Peer
     trail: tuple[Hop, ...]
+    start: int = 0
+    guessed: bool = False
 
     @property
     def owner(self) -> Peer:

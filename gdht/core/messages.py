@@ -113,11 +113,15 @@ class P2pGetSuccessor(NamedTuple):
 
 
 class P2pReplySuccessor(NamedTuple):
-    """final: peers are the owner and its successors, nearest first. Else: peers to ask next, best first."""
+    """final: peers are the owner and its successors, nearest first. Else: peers to ask next, best first.
+
+    start: of a final answer, where an arc begins that is all the owner's; 0 of others.
+    """
 
     ident: int
     final: bool
     peers: tuple[Peer, ...]
+    start: int = 0
 
 
 class P2pGetNeighbours(NamedTuple):
@@ -165,7 +169,8 @@ class P2pSuccess(NamedTuple):
     """To a GET: the record. To a PUT: what the receiver now holds under that key, without the value, and durably.
 
     tombstone_ms: see RecordCopy. To a GET, ttl_ms 0 stands for a tombstone: the newest version is over, and older ones
-    that others may hold do not count.
+    that others may hold do not count. view: to a PUT as owner, the checksum of the `replication - 1` nodes after the
+    owner (`gdht.core.placement.view_of`), replication being the request's; else 0.
     """
 
     key: bytes
@@ -174,6 +179,7 @@ class P2pSuccess(NamedTuple):
     version: Version
     value: bytes
     tombstone_ms: int = 0
+    view: int = 0
 
 
 class P2pFailure(NamedTuple):

@@ -1,8 +1,11 @@
 """Which node holds what: the owner of a key and the `replication - 1` nodes that follow it."""
 
+import zlib
+from collections.abc import Iterable
 from enum import Enum
 
-from gdht.core.ident import in_open_closed
+from gdht.core.ident import ident_bytes, in_open_closed
+from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 
 
@@ -42,3 +45,8 @@ def quorum(word: str, replicas: int) -> int:
     (1, 2, 3, 1)
     """
     return {"one": 1, "majority": replicas // 2 + 1, "all": replicas}[word]
+
+
+def view_of(peers: Iterable[Peer]) -> int:
+    """A checksum of who holds the copies beside the owner, in order: CRC-32 of their identifiers; 0 of nobody."""
+    return zlib.crc32(b"".join(ident_bytes(peer.ident) for peer in peers))

@@ -18,10 +18,14 @@ of the ring fails at once, 4 were too few in 13 lookups of 100, 8 in 1 of 1,000,
 
 
 class Step(NamedTuple):
-    """One step of find_successor. final: peers are the owner and its successors. Else: whom to ask, best first."""
+    """One step of find_successor. final: peers are the owner and its successors. Else: whom to ask, best first.
+
+    start: of a final step, where an arc begins that is all the owner's; 0 of others.
+    """
 
     final: bool
     peers: tuple[Peer, ...]
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +103,42 @@ class Ring:
             return in_open_closed(ident, self.predecessors[0].ident, self.me.ident)
         return covering(self.me.ident, self.successors, ident) is None
 
+    def knows(self, ident: int, nodes: int) -> bool:
+        """Whether our lists surely name the owner of a place and those after it, `nodes` in all, or the whole ring."""
+        if self.spans:
+            return True
+        line = (*reversed(self.predecessors), self.me, *self.successors)
+        if len(line) <= nodes or in_open(line[0].ident, self.me.ident, line[-1].ident):  # too few, or they overlap
+            return False
+        return in_open_closed(ident, line[0].ident, line[-nodes].ident)
+
     def find_successor_step(self, ident: int, strict: bool) -> Step:
         """What this node answers when asked for the owner of `ident`. Source: the 2003 paper, section IV-C.
 
         strict: only answer `final` when the owner is our first successor, as a joining node needs it.
         """
         if not self.successors:
-            return Step(True, (self.me,) if strict or self.owns(ident) else (*self.predecessors[:1], self.me))
+            return self._step_without_successors(ident, strict)
         if strict:
             if in_open_closed(ident, self.me.ident, self.successors[0].ident):
-                return Step(True, self.successors)
+                return Step(True, self.successors, self.me.ident)
             return Step(False, self.closest_preceding(ident))
         if self.predecessors and self.owns(ident):
-            return Step(True, (self.me, *self.successors))
+            return Step(True, (self.me, *self.successors), self.predecessors[0].ident)
         index = covering(self.me.ident, self.successors, ident)
         if index is not None:
             wrapped = (self.me, *self.successors[:index]) if self.spans else ()
-            return Step(True, (*self.successors[index:], *wrapped))
+            before = self.successors[index - 1] if index else self.me
+            return Step(True, (*self.successors[index:], *wrapped), before.ident)
         return self._predecessor_step(ident) or Step(False, self.closest_preceding(ident))
+
+    def _step_without_successors(self, ident: int, strict: bool) -> Step:
+        """The answer of a node that is alone, or that only knows who notified it."""
+        if self.owns(ident):
+            return Step(True, (self.me,), (self.predecessor or self.me).ident)
+        if strict:
+            return Step(True, (self.me,), (ident - 1) % IDENTS)
+        return Step(True, (*self.predecessors[:1], self.me), self.me.ident)
 
     def _predecessor_step(self, ident: int) -> Step | None:
         """The answer when `ident` lies among the known predecessors."""
@@ -124,7 +146,8 @@ class Ring:
         for index in range(len(chain) - 1):
             if in_open_closed(ident, chain[index + 1].ident, chain[index].ident):
                 onward = (*reversed(chain[: index + 1]), self.me, *self.successors)
-                return Step(True, successor_list((ident - 1) % IDENTS, onward, self.length + 1))
+                owners = successor_list((ident - 1) % IDENTS, onward, self.length + 1)
+                return Step(True, owners, chain[index + 1].ident)
         return None
 
     def closest_preceding(self, ident: int, peers_max: int | None = CLOSER_PEERS_MAX) -> tuple[Peer, ...]:

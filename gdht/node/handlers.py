@@ -72,7 +72,7 @@ def handle_ping(_node: NodeState, _sender: Peer, _request: P2pPing, _now_s: floa
 
 def handle_get_successor(node: NodeState, _sender: Peer, request: P2pGetSuccessor, _now_s: float) -> Answer:
     step = node.ring.find_successor_step(request.ident, request.strict)
-    return P2pReplySuccessor(request.ident, step.final, step.peers)
+    return P2pReplySuccessor(request.ident, step.final, step.peers, step.start)
 
 
 def handle_get_neighbours(node: NodeState, _sender: Peer, _request: P2pGetNeighbours, _now_s: float) -> Answer:
@@ -112,13 +112,14 @@ def handle_put(node: NodeState, _sender: Peer, request: P2pPut, now_s: float) ->
         held = accept_copy(node, copy, now_s)
     except StoreError as error:
         return _refused(key, error)
-    return when_durable(node.store, _receipt(held, now_s), lambda error: _not_durable(node, key, error))
+    view = node.view(request.replication) if request.as_owner else 0
+    return when_durable(node.store, _receipt(held, now_s, view), lambda error: _not_durable(node, key, error))
 
 
-def _receipt(held: Record, now_s: float) -> P2pSuccess:
+def _receipt(held: Record, now_s: float, view: int) -> P2pSuccess:
     """What is held now, without the value."""
     ttl_ms, tombstone_ms = max(held.ttl_ms(now_s), 0), max(held.tombstone_ms(now_s), 0)
-    return P2pSuccess(held.key, ttl_ms, held.replication, held.version, b"", tombstone_ms)
+    return P2pSuccess(held.key, ttl_ms, held.replication, held.version, b"", tombstone_ms, view)
 
 
 def _not_durable(node: NodeState, key: bytes, error: StoreError) -> P2pFailure:

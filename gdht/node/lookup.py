@@ -6,7 +6,7 @@ Source: the 2003 paper, section IV-C, in its iterative form: the asking node doe
 import math
 
 from gdht.core.fingers import without_peer
-from gdht.core.ident import IDENTS
+from gdht.core.ident import IDENTS, in_open_closed
 from gdht.core.lookup import Found, Hop, Lookup
 from gdht.core.messages import P2pGetNeighbours, P2pGetSuccessor, P2pReplyNeighbours, P2pReplySuccessor
 from gdht.core.peer import Peer
@@ -66,6 +66,8 @@ def find_successor(
         error.trail = tuple(lookup.trail)
         raise
     _count(rt, node, lookup, purpose, "ok", started_s)
+    if not elsewhere:
+        node.known_arcs.learn(found.start, found.peers)
     return found
 
 
@@ -75,7 +77,7 @@ def _known_here(node: NodeState, lookup: Lookup, strict: bool) -> Found | None:
         return None
     step = node.ring.find_successor_step(lookup.ident, strict)
     living = lookup.living(step.peers)
-    return Found(living, node.me, ()) if step.final and living else None
+    return Found(living, node.me, (), step.start) if step.final and living else None
 
 
 def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool, deadline_s: float) -> Found:
@@ -87,7 +89,7 @@ def _ask_until_found(rt: Runtime, node: NodeState, lookup: Lookup, strict: bool,
             continue
         living = lookup.living(reply.peers)
         if reply.final and living:
-            return Found(living, peer, tuple(lookup.trail))
+            return Found(living, peer, tuple(lookup.trail), reply.start)
         if not reply.final:
             lookup.hear_from(peer, reply.peers)
     if len(lookup.trail) >= HOPS_MAX:
@@ -102,9 +104,9 @@ def _name_replicas(rt: Runtime, node: NodeState, lookup: Lookup, found: Found, d
     own predecessor, who knows more.
     """
     while True:
-        peers = _from_first_living(rt, node, lookup, found, deadline_s)
+        peers, start = _from_first_living(rt, node, lookup, found, deadline_s)
         if peers or rt.now() >= deadline_s:
-            return Found(peers or found.peers, found.responder, tuple(lookup.trail))
+            return Found(peers or found.peers, found.responder, tuple(lookup.trail), start)
         _hear_closer(rt, node, lookup, found.responder)
         found = _ask_until_found(rt, node, lookup, False, deadline_s)
 
@@ -121,12 +123,13 @@ def _hear_closer(rt: Runtime, node: NodeState, lookup: Lookup, responder: Peer) 
 
 def _from_first_living(
     rt: Runtime, node: NodeState, lookup: Lookup, found: Found, deadline_s: float
-) -> tuple[Peer, ...]:
-    """The owner by its own word and those it names; empty when all that were named are dead.
+) -> tuple[tuple[Peer, ...], int]:
+    """The owner by its own word and those it names, and where its arc begins; nobody when all named are dead.
 
     Whoever is asked may name another one before it, which joined unnoticed; then that one's word is asked for.
     """
     peers, source, asked_ourselves = found.peers, found.responder, False
+    start = found.start
     while peers and rt.now() < deadline_s:
         owner = peers[0]
         if owner == source or (asked_ourselves if owner == node.me else not lookup.may_ask(owner)):
@@ -136,10 +139,11 @@ def _from_first_living(
         if step is None:
             peers = lookup.living(peers)
         elif step.final:
-            peers, source = lookup.living(step.peers), owner
+            peers, source, start = lookup.living(step.peers), owner, step.start
         else:
             peers = lookup.living((*_predecessor_of(rt, node, owner), *peers))
-    return peers
+            start = (lookup.ident - 1) % IDENTS
+    return peers, start
 
 
 def _owners_word(rt: Runtime, node: NodeState, lookup: Lookup, owner: Peer) -> Step | None:
@@ -147,7 +151,7 @@ def _owners_word(rt: Runtime, node: NodeState, lookup: Lookup, owner: Peer) -> S
     if owner == node.me:
         return node.ring.find_successor_step(lookup.ident, strict=False)
     reply = _ask_hop(rt, node, lookup, owner, strict=False)
-    return None if reply is None else Step(reply.final, reply.peers)
+    return None if reply is None else Step(reply.final, reply.peers, reply.start)
 
 
 def _predecessor_of(rt: Runtime, node: NodeState, peer: Peer) -> tuple[Peer, ...]:
@@ -169,6 +173,7 @@ def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: b
         dead = is_dead(error)
         lookup.asked(peer, rt.now() - asked_at_s, dead=dead, error=str(error))
         if dead:
+            node.known_arcs.forget(peer)
             forget_finger(node, peer)
         return None
     assert isinstance(reply, P2pReplySuccessor)
@@ -177,8 +182,14 @@ def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: b
         return None
     if reply.final:  # an owner and its successors, in that order and no more of them than a list has
         owners = successor_list((lookup.ident - 1) % IDENTS, reply.peers, node.ring.length + 1)
-        return reply._replace(peers=owners)
+        return reply._replace(peers=owners, start=_arc_start(lookup.ident, reply.start, owners))
     return reply
+
+
+def _arc_start(ident: int, start: int, owners: tuple[Peer, ...]) -> int:
+    """Where the arc of the owner of `ident` begins by a peer's word; just before `ident` when that can't be."""
+    fits = owners and in_open_closed(ident, start, owners[0].ident)
+    return start if fits else (ident - 1) % IDENTS
 
 
 def forget_finger(node: NodeState, peer: Peer) -> None:

@@ -9,7 +9,9 @@ import logging
 import math
 
 from gdht.config import DhtConfig
+from gdht.core.known_arcs import KnownArcs
 from gdht.core.peer import Peer
+from gdht.core.placement import view_of
 from gdht.core.ring import Ring
 from gdht.node.clock import Clock
 from gdht.node.failures import Failures
@@ -50,7 +52,7 @@ class NodeState:
     started again, who may hold what nobody else does, until awaited_until_s at most. remembered_at_s: when whom we know
     was written down. lost: peers that stopped answering. looks: how often one was asked. consistent: whether the last
     look at the ring nearby found nothing wrong; None before the first. left: until when a node that said goodbye is no
-    candidate, by `rt.now()`.
+    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
@@ -71,6 +73,8 @@ class NodeState:
         self._now = rt.now
         self._state = State.STARTING
         self.ring = Ring(me, config.successor_list_length)
+        self.known_arcs = KnownArcs(me.ident)
+        self._views: tuple[Ring, dict[int, int]] = self.ring, {}
         self.founder = False
         self.join_error = ""
         self.stabilized_at_s: float | None = None
@@ -157,6 +161,7 @@ class NodeState:
         if len(self.left) < LEFT_MAX:
             self.left[peer] = self._now() + LEFT_CALLS * self.health.timeout_s
         self.lost.forget(peer)
+        self.known_arcs.forget(peer)
         if peer not in self.ring.predecessors and peer not in self.ring.successors:
             return False
         self.set_ring(self.ring.without(peer), Cause.GOODBYE)
@@ -194,6 +199,7 @@ class NodeState:
             return
         old, self.ring = self.ring, ring
         self.arc.follow(ring)
+        self._follow_neighbours(old)
         self.journal.ring_changed(self.clock.wall_s(), old, ring, cause)
         if old.first_successor != ring.first_successor:
             self.stats.ring_pointer_changes["successor"] += 1
@@ -206,3 +212,22 @@ class NodeState:
         before = old.predecessors[:replicas], old.successors[:replicas]
         if before != (ring.predecessors[:replicas], ring.successors[:replicas]):
             self.repair_wanted.set()
+
+    def _follow_neighbours(self, old: Ring) -> None:
+        """What our own lists say of who owns what counts more than what was heard before. Switches: no."""
+        ring = self.ring
+        if ring.alone:
+            self.known_arcs.clear()
+        elif (old.predecessors, old.successors) != (ring.predecessors, ring.successors):
+            line = (*reversed(ring.predecessors), self.me, *ring.successors)
+            self.known_arcs.learn(line[0].ident, line[1:])
+
+    def view(self, replication: int) -> int:
+        """The checksum of the nodes that hold copies of what we own, `replication` with us. Switches: no."""
+        ring, views = self._views
+        if ring is not self.ring:
+            views = {}
+            self._views = self.ring, views
+        if replication not in views:
+            views[replication] = view_of(self.ring.successors[: max(replication - 1, 0)])
+        return views[replication]

@@ -71,6 +71,7 @@ class Stats:
     lookup_duration: Histograms = field(default_factory=lambda: Histograms(SECONDS))  # purpose
     lookup_hops: Histograms = field(default_factory=lambda: Histograms(HOPS))  # purpose
     lookup_dead_hops: int = 0
+    route_cache: Counter[str] = field(default_factory=Counter)  # result: hit, stale, miss
     # ring
     ring_pointer_changes: Counter[str] = field(default_factory=Counter)  # pointer
     ring_merges: int = 0

@@ -20,6 +20,7 @@ from gdht.wire.schema import MAGIC
 
 _DHT_PUT = Struct(">HBB32s")
 _HELLO = Struct(">4sBBB")
+_REPLY_SUCCESSOR = Struct(">32sB32s")
 
 
 # The client API -------------------------------------------------------------------------------------------------------
@@ -123,14 +124,15 @@ def _decode_error(buffer: bytes, start: int, end: int) -> m.P2pError:
 
 
 def _encode_reply_successor(message: m.P2pReplySuccessor) -> bytes:
-    return FLAGGED.pack(encode_ident(message.ident), bool(message.final)) + _encode_peers(message.peers)
+    ident, final, peers, begin = message
+    return _REPLY_SUCCESSOR.pack(encode_ident(ident), bool(final), encode_ident(begin)) + _encode_peers(peers)
 
 
 def _decode_reply_successor(buffer: bytes, start: int, end: int) -> m.P2pReplySuccessor:
-    ident, flags = FLAGGED.unpack_from(buffer, start)
-    peers, position = _decode_peers(buffer, start + FLAGGED.size, end)
+    ident, flags, begin = _REPLY_SUCCESSOR.unpack_from(buffer, start)
+    peers, position = _decode_peers(buffer, start + _REPLY_SUCCESSOR.size, end)
     finish(position, end)
-    return m.P2pReplySuccessor(int.from_bytes(ident), fields.parse_flag(flags), peers)
+    return m.P2pReplySuccessor(int.from_bytes(ident), fields.parse_flag(flags), peers, int.from_bytes(begin))
 
 
 def _encode_reply_neighbours(message: m.P2pReplyNeighbours) -> bytes:

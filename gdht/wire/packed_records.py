@@ -22,7 +22,7 @@ from gdht.wire.parts import (
 )
 
 _PUT = Struct(">32sIIBBQ32s")
-_SUCCESS = Struct(">32sIIBQ32s")
+_SUCCESS = Struct(">32sIIBQ32sI")
 _COPY = Struct(">32sIIBQ32sH")
 _ENTRY = Struct(">32sQ32sB")
 _ARC = Struct(">32s32sI16s")
@@ -57,14 +57,14 @@ def _decode_get(buffer: bytes, start: int, _end: int) -> m.P2pGet:
 
 
 def _encode_success(message: m.P2pSuccess) -> bytes:
-    key, ttl_ms, replication, (stamp, by), value, tombstone_ms = message
-    return _SUCCESS.pack(key_bytes(key), ttl_ms, tombstone_ms, replication, stamp, encode_ident(by)) + value
+    key, ttl_ms, replication, (stamp, by), value, tombstone_ms, view = message
+    return _SUCCESS.pack(key_bytes(key), ttl_ms, tombstone_ms, replication, stamp, encode_ident(by), view) + value
 
 
 def _decode_success(buffer: bytes, start: int, end: int) -> m.P2pSuccess:
-    key, ttl_ms, tombstone_ms, replication, stamp, by = _SUCCESS.unpack_from(buffer, start)
+    key, ttl_ms, tombstone_ms, replication, stamp, by, view = _SUCCESS.unpack_from(buffer, start)
     value = buffer[start + _SUCCESS.size : end]
-    return m.P2pSuccess(key, ttl_ms, replication, version_of(stamp, by), value, tombstone_ms)
+    return m.P2pSuccess(key, ttl_ms, replication, version_of(stamp, by), value, tombstone_ms, view)
 
 
 def _encode_failure(message: m.P2pFailure) -> bytes:

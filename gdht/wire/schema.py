@@ -145,13 +145,14 @@ BODIES: dict[type, Construct] = {
         tombstone_ms=Int32ub,
         replication=Int8ub,
         version=Stamped,
+        view=Int32ub,
         value=GreedyBytes,
     ),
     m.P2pFailure: _body(
         m.P2pFailure, key=Key, reason=Converted(Int8ub, fields.parse_failure_reason, int), detail=Detail
     ),
     m.P2pGetSuccessor: _body(m.P2pGetSuccessor, ident=Ident, strict=Flag),
-    m.P2pReplySuccessor: _body(m.P2pReplySuccessor, ident=Ident, final=Flag, peers=Peers),
+    m.P2pReplySuccessor: _body(m.P2pReplySuccessor, ident=Ident, final=Flag, start=Ident, peers=Peers),
     m.P2pHello: _body(
         m.P2pHello, magic=Const(MAGIC), version_min=Int8ub, version_max=Int8ub, ring=Text, peer=PeerEntry
     ),

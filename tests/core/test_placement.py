@@ -1,5 +1,6 @@
 """Who holds what: positions and roles against the true ring."""
 
+import zlib
 from bisect import bisect_left
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdht.core.ident import IDENTS
-from gdht.core.placement import Role, position, quorum, role
+from gdht.core.placement import Role, position, quorum, role, view_of
 
 idents = st.sets(st.integers(0, IDENTS - 1), min_size=1, max_size=12).map(sorted)
 anywhere = st.integers(0, IDENTS - 1)
@@ -48,3 +49,12 @@ def test_two_majorities_always_share_a_replica(replicas):
     assert quorum("one", replicas) == 1
     assert quorum("all", replicas) == replicas
     assert 1 <= quorum("majority", replicas) <= replicas
+
+
+# Views ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_is_the_checksum_of_the_identifiers_in_order(peer):
+    assert view_of(()) == 0
+    assert view_of([peer(1), peer(2)]) == zlib.crc32((1).to_bytes(32, "big") + (2).to_bytes(32, "big"))
+    assert view_of([peer(2), peer(1)]) != view_of([peer(1), peer(2)])

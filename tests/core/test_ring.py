@@ -114,7 +114,7 @@ def test_a_node_that_knows_the_whole_ring_answers_with_all_of_it(ideal_rings, or
 def test_a_lone_node_is_the_answer_to_everything(peer):
     ring = Ring(peer(7), 4)
     for strict in (False, True):
-        assert ring.find_successor_step(99, strict) == (True, (ring.me,))
+        assert ring.find_successor_step(99, strict) == (True, (ring.me,), 7)
 
 
 def test_without_a_predecessor_the_own_place_is_left_to_others(peer):
@@ -224,3 +224,31 @@ def test_closest_preceding_never_names_the_node_the_goal_or_anything_beyond(idea
     for node, ring in ideal_rings(order, length).items():
         for peer in ring.closest_preceding(ident):
             assert in_open(peer.ident, node, ident)
+
+
+# What an answer says of the arc ---------------------------------------------------------------------------------------
+
+
+@given(idents, lengths, anywhere, st.booleans())
+def test_a_final_answer_says_where_the_arc_of_the_owner_begins(ideal_rings, order, length, ident, strict):
+    """On an ideal ring, just behind the node before it."""
+    index = owner_index(order, ident)
+    for ring in ideal_rings(order, length).values():
+        step = ring.find_successor_step(ident, strict)
+        assert step.start == (order[index - 1] if step.final else 0)
+
+
+def test_of_a_newcomer_nobody_knows_where_the_arc_begins(peer):
+    ring = Ring(peer(50), 4).with_predecessors(peer(60))
+    assert ring.find_successor_step(55, strict=True) == (True, (peer(50),), 54)
+    assert ring.find_successor_step(55, strict=False) == (True, (peer(60), peer(50)), 50)
+    assert ring.find_successor_step(45, strict=False) == (True, (peer(50),), 60)
+
+
+@given(idents, lengths, anywhere, st.integers(1, 9))
+def test_who_knows_owner_and_replicas_can_name_them_all(ideal_rings, order, length, ident, nodes):
+    for ring in ideal_rings(order, length).values():
+        if ring.knows(ident, nodes):
+            step = ring.find_successor_step(ident, strict=False)
+            assert step.final
+            assert len(step.peers) >= min(nodes, length + 1, len(order))

@@ -110,7 +110,7 @@ def test_everything_said_to_be_for_members_or_for_all_has_a_handler():
 
 def test_a_lookup_step_repeats_what_was_asked(twenty, ask, at):
     reply = ask(twenty, P2pGetSuccessor(25, strict=True))
-    assert reply == P2pReplySuccessor(25, True, (at(30), at(40), at(10)))
+    assert reply == P2pReplySuccessor(25, True, (at(30), at(40), at(10)), start=20)
 
 
 def test_neighbours_are_the_pointers_as_they_are(twenty, ask, at):

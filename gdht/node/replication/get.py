@@ -45,7 +45,8 @@ def _get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
     search = Search(rt, node, "get")
     for _ in search.attempts(rt):
         try:
-            found = search.find(rt, node, key, node.config.replication)
+            replicas = node.config.replication
+            found = search.guess(node, key, replicas, needed=1) or search.find(rt, node, key, replicas)
             outcome = _read(rt, node, key, found, search)
         except LookupFailed as error:
             search.dead.clear()
@@ -79,14 +80,19 @@ def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, search: Search
     """Ask the owner, then its replicas; None when it is worth another attempt. Raises: LookupFailed."""
     owner = found.owner
     _, reply = next(ask_each(rt, node, [(owner, P2pGet(key, as_owner=True))]))
+    refused = isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE
+    search.judge(node, found, right=isinstance(reply, P2pSuccess | P2pFailure) and not refused)
     if isinstance(reply, P2pSuccess):
         return _outcome(reply)
-    search.note(owner, reply)
-    if isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE:
+    search.note(node, owner, reply)
+    if refused:
         return _read_replicas(rt, node, key, found.peers, None, search) if search.dead else None
-    if len(found.peers) < node.config.max_replication and not node.ring.spans:
+    guessed = found.guessed
+    if guessed or (len(found.peers) < node.config.max_replication and not node.ring.spans):
         search.via = (owner,) if isinstance(reply, P2pFailure) else ()
         found = search.find(rt, node, key, node.config.max_replication)
+        if guessed and found.owner != owner:
+            return _read(rt, node, key, found, search)
     others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
     return _read_replicas(rt, node, key, (owner, *others), reply, search)
 
@@ -151,7 +157,7 @@ def _read_replicas(
         readings.note(peers[0], owner_reply, rt.now())
     for peer, outcome in ask_each(rt, node, [(peer, P2pGet(key, as_owner=False)) for peer in asked]):
         if not isinstance(outcome, P2pSuccess):
-            search.note(peer, outcome)
+            search.note(node, peer, outcome)
         readings.note(peer, outcome, rt.now())
     newest = readings.newest
     if newest is None:
@@ -187,7 +193,8 @@ def _repair_after_read(rt: Runtime, node: NodeState, newest: Reading, lacking: t
         return
 
     def write_back() -> None:
-        request = P2pPut(**newest.at(rt.now())._asdict(), as_owner=False)
+        copy = newest.at(rt.now())
+        request = P2pPut(copy.key, copy.ttl_ms, copy.replication, copy.version, False, copy.value, copy.tombstone_ms)
         for _peer, outcome in ask_each(rt, node, [(peer, request) for peer in lacking]):
             node.stats.repaired_keys["read"] += isinstance(outcome, P2pSuccess)
 

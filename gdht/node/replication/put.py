@@ -7,9 +7,10 @@ gets ask, and a write quorum have stored it durably, and know for how long older
 from typing import NamedTuple
 
 from gdht.core.ident import key_ident
+from gdht.core.lookup import Found
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPut, P2pSuccess, RecordCopy, Request
 from gdht.core.peer import Peer
-from gdht.core.placement import quorum
+from gdht.core.placement import quorum, view_of
 from gdht.core.records import TTL_S_MAX, Version
 from gdht.errors import CallTimeout, LookupFailed, StoreError
 from gdht.node.ask import ask_each
@@ -134,7 +135,8 @@ def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
     aging = Aging(rt.now(), copy)
     for _ in search.attempts(rt):
         try:
-            found = search.find(rt, node, copy.key, copy.replication)
+            replicas = copy.replication
+            found = search.guess(node, copy.key, replicas, replicas) or search.find(rt, node, copy.key, replicas)
         except LookupFailed as error:
             search.dead.clear()
             outcome = outcome._replace(detail=f"the owner was not found: {error}")
@@ -143,7 +145,7 @@ def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy) -> PutOutcome:
         if copy.ttl_ms <= 0:
             outcome = outcome._replace(detail=f"its life was over before it was stored; {outcome.detail}")
             break
-        written = _write(rt, node, copy, found.peers[: copy.replication], search)
+        written = _write(rt, node, copy, found, search)
         outcome = written.outcome
         if written.newest > copy.version:
             outcome = outcome._replace(result="quorum", detail="a newer version is held")
@@ -182,8 +184,9 @@ class Aging:
         return self.at(now_s, copy)
 
 
-def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, ...], search: Search) -> Round:
+def _write(rt: Runtime, node: NodeState, copy: RecordCopy, found: Found, search: Search) -> Round:
     """Send a copy to every target at once and wait for all: the promise is about all replicas, not the fastest."""
+    targets = found.peers[: copy.replication]
     owner = targets[0]
     fields = copy._asdict()
     requests: list[tuple[Peer, Request]] = [(peer, P2pPut(**fields, as_owner=peer == owner)) for peer in targets]
@@ -191,12 +194,17 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
     owner_stored = displaced = unreached = False
     for peer, outcome in ask_each(rt, node, requests):
         node.stats.replica_writes[_write_result(outcome)] += 1
+        if found.guessed and peer == owner:
+            right = _confirms(outcome, targets)
+            search.judge(node, found, right=right)
+            if not right:
+                return _misled(node, copy, owner, outcome, search)
         if isinstance(outcome, P2pSuccess):
             if not node.clock.is_ahead(outcome.version):  # else nobody can outbid what it holds, or claims to
                 stored.append(outcome)
                 owner_stored |= peer == owner
             continue
-        search.note(peer, outcome)
+        search.note(node, peer, outcome)
         unreached |= not isinstance(outcome, P2pFailure)
         displaced |= peer == owner and _is_displaced(outcome)
     wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
@@ -209,6 +217,23 @@ def _write(rt: Runtime, node: NodeState, copy: RecordCopy, targets: tuple[Peer, 
         tombstone_ms=max((held.tombstone_ms for held in stored), default=0),
         again=not enough and (displaced or unreached or len(targets) < wanted),
     )
+
+
+def _confirms(outcome: Outcome, targets: tuple[Peer, ...]) -> bool:
+    """Whether a supposed owner is the owner, and what it stored belongs on just the other targets."""
+    if isinstance(outcome, P2pSuccess):
+        return outcome.view == view_of(targets[1:])
+    return isinstance(outcome, P2pFailure) and not _is_displaced(outcome)
+
+
+def _misled(node: NodeState, copy: RecordCopy, owner: Peer, outcome: Outcome, search: Search) -> Round:
+    """What was heard before of the owner and those after it was wrong: another attempt, by the owner's own word."""
+    if isinstance(outcome, P2pSuccess | P2pFailure):
+        search.via = (owner,)
+    if not isinstance(outcome, P2pSuccess):
+        search.note(node, owner, outcome)
+    nothing = PutOutcome("quorum", 0, copy.replication, search.detail)
+    return Round(nothing, newest=copy.version, replication=0, tombstone_ms=0, again=True)
 
 
 def _is_displaced(outcome: Outcome) -> bool:

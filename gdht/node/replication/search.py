@@ -38,12 +38,15 @@ class Reading(NamedTuple):
 class Search:
     """What several attempts at one request share: peers known to be dead, and whom to ask first next time.
 
+    The first attempt may go by what the node has heard before of who owns what (`guess`); the owner alone decides.
     newest: a copy that was found, while those who did not answer may hold a newer one. why: what went wrong last.
     reasons: by address, why somebody did not do as asked.
     """
 
     def __init__(self, rt: Runtime, node: NodeState, purpose: str) -> None:
         self.purpose = purpose
+        self._guesses = 0
+        self._may_guess = True
         self.deadline_s = rt.now() + BUDGET_CALLS * node.config.call_timeout
         self.dead: set[int] = set()
         self._me = node.me
@@ -54,6 +57,32 @@ class Search:
         self.timed_out = False
         self.newest: Reading | None = None
         self.why = ""
+
+    def guess(self, node: NodeState, key: bytes, replicas: int, needed: int) -> Found | None:
+        """Who owns a key by what was heard before; None after the first time, or when a lookup is better. Switches: no.
+
+        replicas: how many nodes `find` would be asked for; it costs nothing where our own pointers name so many.
+        needed: how many a guess must name.
+        """
+        may_guess, self._may_guess = self._may_guess, False
+        ident = key_ident(key)
+        if not may_guess or node.ring.knows(ident, replicas):
+            return None
+        arc = node.known_arcs.find(ident)
+        if arc is not None and len(arc.successors) + 1 >= needed:
+            self._guesses += 1
+            return Found((arc.owner, *arc.successors), node.me, (), arc.start, guessed=True)
+        if arc is not None:
+            self.via = (arc.owner,)
+        node.stats.route_cache["miss"] += 1
+        return None
+
+    def judge(self, node: NodeState, found: Found, *, right: bool) -> None:
+        """Whether a guess was right, if it was one; a wrong one is not made again. Switches: no."""
+        if found.guessed:
+            node.stats.route_cache["hit" if right else "stale"] += 1
+            if not right:
+                node.known_arcs.forget(found.owner)
 
     def find(self, rt: Runtime, node: NodeState, key: bytes, replicas: int) -> Found:
         """The owner and those that follow it, `replicas` in all if there are. Switches: yes. Raises: LookupFailed."""
@@ -87,15 +116,19 @@ class Search:
         return found._replace(peers=(*before, *(peer for peer in found.peers if peer.ident != before[0].ident)))
 
     def attempts(self, rt: Runtime) -> Iterator[None]:
-        """Once for each attempt, with pauses in between, until the budget is used up. Switches: yes."""
+        """Once for each attempt, with pauses in between, until the budget is used up. Switches: yes.
+
+        An attempt that went by a guess is one more.
+        """
         for attempt in range(ATTEMPTS_MAX):
-            if attempt > 1:
-                rt.sleep(RETRY_S * (attempt - 1))
+            pauses = attempt - self._guesses - 1
+            if pauses > 0:
+                rt.sleep(RETRY_S * pauses)
             if rt.now() >= self.deadline_s:
                 return
             yield
 
-    def note(self, peer: Peer, outcome: Outcome) -> None:
+    def note(self, node: NodeState, peer: Peer, outcome: Outcome) -> None:
         """Learn from an outcome that was no success.
 
         Who was silent once may only be slow, as with a busy disk; twice, and we look for its heir.
@@ -105,9 +138,13 @@ class Search:
             if outcome.reason == FailureReason.NOT_RESPONSIBLE:
                 self.via = (peer,)
                 self.refused.add(peer)
+                node.known_arcs.forget(peer)
             elif outcome.reason == FailureReason.LEAVING:
                 self.dead.add(peer.ident)
+                node.known_arcs.forget(peer)
         elif isinstance(outcome, GdhtError):
+            if is_dead(outcome):
+                node.known_arcs.forget(peer)
             self.timed_out |= isinstance(outcome, CallTimeout)
             silent_once = isinstance(outcome, CallTimeout) and peer not in self._silent
             if silent_once:

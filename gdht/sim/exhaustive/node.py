@@ -10,8 +10,9 @@ worlds that differ by a turn of the circle are one (`gdht.sim.exhaustive.world`)
 
 Left out, as no step that moves a pointer of the protocol reads it: fingers, all but the way of a joining node's lookup,
 which may begin at any member here and so ends wherever fingers could lead it; hearsay predecessors beyond the first,
-which only place records; records, journal, counters, and the node's own lag, which is none. Departed and lost peers
-are left out with goodbyes and merging. An identifier joins once: what comes back is another node.
+which only place records; who owns what elsewhere; records, journal, counters, and the node's own lag, which is none.
+Departed and lost peers are left out with goodbyes and merging. An identifier joins once: what comes back is another
+node.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 from gdht.config import DhtConfig
 from gdht.core.ident import IDENTS
 from gdht.core.invariant import Member
-from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pNotify, P2pPing, Reply, Request
+from gdht.core.messages import ErrorReason, P2pAck, P2pError, P2pNotify, P2pPing, P2pReplySuccessor, Reply, Request
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.errors import CallTimeout, GdhtError, PeerUnreachable, RemoteError
@@ -254,6 +255,8 @@ class NodeRunner:
         reply = handle(node, self._peers[sender], request, EPOCH_S)
         assert node.ring is ring, "a handler moves no pointers"
         assert not isinstance(reply, Later), "ring maintenance writes nothing"
+        if isinstance(reply, P2pReplySuccessor):
+            reply = reply._replace(start=reply.ident)  # where the owner's arc begins is left out
         return reply, Local(core, tuple(sorted(self._offsets[ident] for ident in node.notified)))
 
     def turned(self, message: Any, by: int) -> Any:

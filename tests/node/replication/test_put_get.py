@@ -596,6 +596,8 @@ def test_no_request_takes_longer_than_its_budget(world, ring, at):
     def liar(request):
         if isinstance(request, P2pGetSuccessor):
             return P2pReplySuccessor(request.ident, True, tuple(at(next(names)) for _ in range(20)))
+        if isinstance(request, P2pGetNeighbours):
+            return P2pReplyNeighbours((), ())
         return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
 
     world.script(40, liar)
