@@ -8,7 +8,7 @@ for the same key never overtake each other, unless they only read: a GET sees th
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
@@ -44,8 +44,8 @@ SILENT = b""
 """The answer to a PUT that wants none."""
 
 Message = DhtPut | DhtGet
-Finish = Any
-"""How the long way goes on from what the express way began: () -> outcome; None: from the beginning."""
+Finish = Callable[[], Any] | None
+"""How the long way goes on from what the express way began, to an outcome; None: from the beginning."""
 
 
 class ApiNode(Protocol):
@@ -61,8 +61,8 @@ class ApiNode(Protocol):
 class Pending:
     """A request that is not answered yet, and the place of its answer among the others.
 
-    frame: the answer; None: not known yet. finish: how the long way goes on, if it was begun elsewhere. behind: requests
-    for the same key that wait for this one. express: it is on its way to nodes that we know.
+    frame: the answer; None: not known yet. express: it is on its way to nodes that we know. finish: how the long way
+    goes on from there. behind: requests for the same key that wait for this one.
     """
 
     __slots__ = ("behind", "express", "finish", "frame", "message", "started_s")
@@ -140,7 +140,7 @@ class ApiConnection:
             key = message.key
             if key in under_way:
                 frame = None
-            elif type(message) is DhtGet:
+            elif isinstance(message, DhtGet):
                 frame = self._get_here(key)
                 gets += frame is not None
             else:

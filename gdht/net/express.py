@@ -91,7 +91,7 @@ class Express:
             self._own_legs[leg] = None
             answer.when_ready(partial(self._stored_here, leg))
         else:
-            put.take(index, answer)  # type: ignore[arg-type]  # an ERROR among them, as from others
+            put.take(index, answer)
 
     def _stored_here(self, leg: "OwnLeg", reply: Reply) -> None:
         if self._own_legs.pop(leg, leg) is None:  # else it was too late
@@ -121,6 +121,7 @@ class GetCall(Call):
     def take(self, outcome: Outcome) -> None:
         """Answer the client with the owner's value, or go on the long way. Switches: no."""
         if type(outcome) is P2pSuccess and outcome.ttl_ms:
+            self._stats.route_cache["hit"] += 1
             self._client.answer_get(self._pending, outcome.value)
         else:
             node = self._express.node

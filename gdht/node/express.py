@@ -80,6 +80,8 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
             return None
         if request.as_owner and peer != node.me and outcome.view != plan.view:
             return None  # others hold the replicas by now
+    if plan.requests[0][0] != node.me:
+        node.stats.route_cache["hit"] += 1
     stored = len(outcomes)
     node.stats.replica_writes["ok"] += stored
     node.stats.put_acknowledged_replicas.observe(stored)

@@ -44,7 +44,7 @@ from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Record
 from gdht.errors import StoreError
 from gdht.node.later import Answer, when_durable
-from gdht.node.replication.copies import accept_copy, is_needed, lacks, to_copy
+from gdht.node.replication.copies import accept_copy, lacks
 from gdht.node.replication.reconcile_handlers import SEALED, failed, handle_compare, handle_fetch, handle_reconcile
 from gdht.node.state import NodeState
 
@@ -135,18 +135,20 @@ def _refused(key: bytes, error: StoreError) -> P2pFailure:
 
 
 def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) -> Answer:
-    if request.as_owner and not node.ring.owns(key_ident(request.key)):
+    key = request.key
+    if request.as_owner and not node.ring.owns(key_ident(key)):
         node.doubt_predecessor()
-        return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
-    if request.as_owner and not node.arc.is_sure_of(key_ident(request.key)):  # others may have a newer one
-        return P2pFailure(request.key, FailureReason.NOT_HERE_YET, "")
-    record = node.store.held(request.key)
-    copy = to_copy(record, now_s) if record else None
-    if copy is None or not is_needed(copy):
-        has_all = node.arc.has_all_at(key_ident(request.key))
-        reason = FailureReason.NOT_FOUND if has_all else FailureReason.NOT_HERE_YET
-        return P2pFailure(request.key, reason, "")
-    return P2pSuccess(**copy._asdict())
+        return P2pFailure(key, FailureReason.NOT_RESPONSIBLE, "")
+    if request.as_owner and not node.arc.is_sure_of(key_ident(key)):  # others may have a newer one
+        return P2pFailure(key, FailureReason.NOT_HERE_YET, "")
+    record = node.store.held(key)
+    if record is not None:
+        ttl_ms, tombstone_ms = max(record.ttl_ms(now_s), 0), max(record.tombstone_ms(now_s), 0)
+        if ttl_ms or tombstone_ms:
+            value = record.value if ttl_ms else b""
+            return P2pSuccess(key, ttl_ms, record.replication, record.version, value, tombstone_ms)
+    has_all = node.arc.has_all_at(key_ident(key))
+    return P2pFailure(key, FailureReason.NOT_FOUND if has_all else FailureReason.NOT_HERE_YET, "")
 
 
 def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, _now_s: float) -> Answer:

@@ -72,6 +72,7 @@ class NodeState:
         self.clock = Clock(rt, me.ident, store)
         self._now = rt.now
         self._state = State.STARTING
+        self._entered = False
         self.ring = Ring(me, config.successor_list_length)
         self.known_arcs = KnownArcs(me.ident)
         self._views: tuple[Ring, dict[int, int]] = self.ring, {}
@@ -115,12 +116,13 @@ class NodeState:
     def state(self, state: State) -> None:
         if state is not self._state:
             self._state = state
+            self._entered = state in (State.ACTIVE, State.DRAINING, State.LEAVING)
             self.journal.state_changed(self.clock.wall_s(), state.value)
 
     @property
     def is_member(self) -> bool:
         """Whether this node is in the ring, from its join until it has left or lost its way."""
-        return self.state in (State.ACTIVE, State.DRAINING, State.LEAVING) and not self.gone
+        return self._entered and not self.gone
 
     @property
     def awaits_others(self) -> bool:
