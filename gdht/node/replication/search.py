@@ -78,7 +78,7 @@ class Search:
         return None
 
     def begin(self, node: NodeState, peers: tuple[Peer, ...]) -> Found:
-        """The first attempt was made elsewhere, with these, by what was heard before; ours is the next. Switches: no."""
+        """The first attempt was made elsewhere, with these, by what was heard before. Switches: no."""
         self._may_guess = False
         guessed = peers[0] != node.me
         self._guesses += guessed

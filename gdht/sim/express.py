@@ -1,0 +1,47 @@
+"""Requests of simulated clients on the express way: the plans and verdicts of real nodes, over the simulated network.
+
+`gdht.net.express` does the same with sockets; what it decides is in `gdht.node.express`, and so is judged here under
+churn, crashes and partitions.
+"""
+
+from gdht.core.messages import P2pGet, P2pSuccess
+from gdht.node.ask import Own
+from gdht.node.express import PutPlan
+from gdht.node.node import Node
+from gdht.node.replication.get import Asked, GetOutcome
+from gdht.node.replication.put import Begun, PutOutcome
+from gdht.node.runtime import Outcome, Runtime
+
+
+def get(rt: Runtime, node: Node, key: bytes, timeout_s: float) -> GetOutcome:
+    """Ask the supposed owner, and go on from its answer if that is no value. Switches: yes."""
+    owner, since_s = node.plan_get(key), rt.now()
+    if owner is None:
+        return node.get(key)
+    ((_, reply),) = rt.calls([(owner, P2pGet(key, True))], timeout_s)
+    if isinstance(reply, P2pSuccess) and reply.ttl_ms:
+        return GetOutcome("success", reply.value)
+    return node.finish_get(key, Asked(owner, reply, since_s))
+
+
+def put(rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, timeout_s: float) -> PutOutcome:
+    """Write to the supposed replicas, and go on from their answers if these settle nothing. Switches: yes."""
+    plan, since_s = node.plan_put(key, value, ttl_s, 0), rt.now()
+    if plan is None:
+        return node.put(key, value, ttl_s, 0)
+    outcomes = _write(rt, node, plan, timeout_s)
+    done = node.judge_put(plan, outcomes)
+    return done or node.finish_put(Begun(plan.copy, plan.peers, outcomes, since_s))
+
+
+def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Outcome, ...]:
+    others = [(index, *request) for index, request in enumerate(plan.requests) if request[0] != node.me]
+    calls = rt.calls([(peer, request) for _, peer, request in others], timeout_s)
+    own = {
+        index: Own(rt, node.handle(node.me, request))
+        for index, (peer, request) in enumerate(plan.requests)
+        if peer == node.me
+    }
+    outcomes = {others[number][0]: outcome for number, outcome in calls}
+    outcomes |= {index: one.wait(timeout_s) for index, one in own.items()}
+    return tuple(outcomes[index] for index in range(len(plan.requests)))

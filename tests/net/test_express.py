@@ -1,0 +1,348 @@
+"""Requests that take one round trip: which way they go, that their order holds, and what happens when it is no trip."""
+
+from types import SimpleNamespace
+
+import gevent
+import pytest
+
+from gdht.core.messages import (
+    DhtFailure,
+    DhtSuccess,
+    FailureReason,
+    P2pFailure,
+    P2pGet,
+    P2pPing,
+    P2pPut,
+    P2pSuccess,
+    RecordCopy,
+)
+from gdht.core.peer import Peer
+from gdht.core.records import NO_VERSION
+from gdht.errors import CallTimeout
+from gdht.net.api_server import ApiServer
+from gdht.net.express import Express
+from gdht.net.listener import open_socket
+from gdht.net.load import Load
+from gdht.net.runtime import GeventRuntime
+from gdht.node.express import PutPlan
+from gdht.node.later import Later
+from gdht.node.replication.get import GetOutcome
+from gdht.node.replication.put import PutOutcome
+from gdht.wire.codec import encode_dht
+from tests.net.conftest import LOOPBACK, FakeNode
+
+TIMEOUT_S = 0.3
+
+
+def success(key, value=b""):
+    return encode_dht(DhtSuccess(key, value))
+
+
+def failure(key):
+    return encode_dht(DhtFailure(key))
+
+
+class Gateway(FakeNode):
+    """A node that owns nothing. owner: whom it takes for the owner of all. disk: commits that own writes wait for."""
+
+    def __init__(self, me: Peer) -> None:
+        super().__init__()
+        self.me = me
+        self.owner: Peer | None = None
+        self.replicas: tuple[Peer, ...] = ()
+        self.long_way: list[object] = []
+        self.disk: list[object] | None = None
+
+    def try_get(self, key):
+        return None
+
+    def try_put(self, key, value, ttl_s, replication):
+        return None
+
+    def plan_get(self, key):
+        return self.owner
+
+    def plan_put(self, key, value, ttl_s, replication):
+        if self.owner is None:
+            return None
+        copy = RecordCopy(key, 1000, 1, NO_VERSION, value)
+        fields = copy._asdict()
+        peers = (self.owner, *self.replicas)
+        return PutPlan(copy, tuple((peer, P2pPut(**fields, as_owner=peer == self.owner)) for peer in peers), 0)
+
+    def judge_put(self, plan, outcomes):
+        stored = sum(isinstance(outcome, P2pSuccess) for outcome in outcomes)
+        return PutOutcome("success", stored, stored) if stored == len(outcomes) else None
+
+    def finish_get(self, key, asked):
+        self.long_way.append(asked)
+        self._wait(key)
+        return GetOutcome("success", b"found the long way")
+
+    def finish_put(self, begun):
+        self.long_way.append(begun)
+        self._wait(begun.copy.key)
+        return PutOutcome("success", 1, 1)
+
+    def now_s(self):
+        return 0.0
+
+    def note_overload(self, operation, key):
+        self.log.append((f"overload {operation}", key))
+
+    def handle(self, sender, request):
+        answer = super().handle(sender, request)
+        if self.disk is None:
+            return answer
+        commit = SimpleNamespace(when_ended=self.disk.append)
+        return Later(commit, answer, lambda error: P2pFailure(request.key, FailureReason.STORE_FAILED, str(error)))
+
+
+@pytest.fixture
+def gateway(stack, pool, stats, serve_peers):
+    """An API server whose requests go to two peers that are served by `node`; both connections are open."""
+    peers = [Peer(ident, str(serve_peers(ident=ident).address)) for ident in (7, 8)]
+    for peer in peers:
+        GeventRuntime(pool).call(peer, P2pPing(), 5.0)
+    node = Gateway(Peer(1, "127.0.0.1:1"))
+    node.owner = peers[0]
+    express = Express(node, pool, stats, TIMEOUT_S)
+    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, express)
+    server.start()
+    stack.callback(server.stop, 0)
+    return SimpleNamespace(node=node, peers=peers, server=server, express=express, address=server.address)
+
+
+def answer_with(node, answer):
+    """Have the peers answer GETs with `answer(key)`, and all else as before."""
+    usual = node.handle
+
+    def handle(sender, request):
+        return answer(request.key) if isinstance(request, P2pGet) else usual(sender, request)
+
+    node.answer = handle
+    node.handle = handle
+
+
+# The express way ------------------------------------------------------------------------------------------------------
+
+
+def test_a_get_is_one_call_to_the_owner_and_no_worker(gateway, dial, tools, node, stats):
+    key = tools.key(1)
+    node.values[key] = b"hello"
+    client = dial(gateway)
+    client.send(tools.get(key))
+    assert client.read(41) == success(key, b"hello")
+    assert [request for _, request in node.requests[2:]] == [P2pGet(key, True)]
+    assert gateway.node.log == gateway.node.long_way == []
+    assert stats.api_requests == {("get", "success"): 1}
+    assert stats.route_cache["hit"] == 1
+
+
+def test_a_put_is_one_call_to_each_replica(gateway, dial, tools, node, stats):
+    gateway.node.replicas = (gateway.peers[1],)
+    key = tools.key(1)
+    client = dial(gateway)
+    client.send(tools.put(key, b"v", answered=True))
+    assert client.read(36) == success(key)
+    writes = [request for _, request in node.requests if isinstance(request, P2pPut)]
+    assert sorted(write.as_owner for write in writes) == [False, True]
+    assert stats.api_requests == {("put", "success"): 1}
+
+
+def test_hundreds_of_pipelined_requests_are_answered_in_their_order(gateway, dial, tools, node):
+    keys = [tools.key(number) for number in range(500)]
+    node.values = {key: key[-2:] for key in keys}
+    client = dial(gateway)
+    client.send(*map(tools.get, keys))
+    client.end()
+    assert client.read_all() == b"".join(success(key, key[-2:]) for key in keys)
+    assert gateway.node.long_way == []
+
+
+def test_many_requests_to_one_peer_leave_in_few_writes(gateway, dial, tools, node, pool):
+    keys = [tools.key(number) for number in range(64)]
+    node.values = dict.fromkeys(keys, b"v")
+    client = dial(gateway)
+    stream = pool._connections[gateway.peers[0]]._stream
+    sent, send = [], stream._send
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            type(stream), "_send", lambda self, data: sent.append(self is stream) or send.__func__(self, data)
+        )
+        client.send(*map(tools.get, keys))
+        assert client.read(37 * 64) == b"".join(success(key, b"v") for key in keys)
+    assert sum(sent) < 16
+
+
+def test_gets_of_the_same_key_overlap(gateway, dial, tools, node):
+    key = tools.key(1)
+    node.values[key] = b"v"
+    client = dial(gateway)
+    client.send(tools.get(key) * 100)
+    assert client.read(37 * 100) == success(key, b"v") * 100
+    assert gateway.node.log == gateway.node.long_way == []
+
+
+def test_a_get_waits_for_the_put_before_it_and_a_put_for_the_get(gateway, dial, tools, node):
+    """The later one of the same key goes the long way, after the first; another key does not wait."""
+    key, other = tools.key(1), tools.key(2)
+    node.values[other] = b"other"
+    client = dial(gateway)
+    gateway.node.values[key] = b"as it was"  # what the long way finds
+    client.send(tools.put(key, b"new", answered=True), tools.get(key), tools.get(other))
+    assert client.read(36 + 45 + 41) == success(key) + success(key, b"as it was") + success(other, b"other")
+    assert gateway.node.log == [("get", key)]
+    client.send(tools.get(other), tools.put(other, b"x", answered=True))
+    assert client.read(41 + 36) == success(other, b"other") + success(other)
+    assert gateway.node.log == [("get", key), ("put", other)]
+
+
+# The long way ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_an_open_connection_to_the_owner_it_is_the_long_way(gateway, dial, tools, node):
+    gateway.node.owner = Peer(9, "127.0.0.1:9")
+    gateway.node.values[tools.key(1)] = b"v"
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)))
+    assert client.read(37) == success(tools.key(1), b"v")
+    assert gateway.node.log == [("get", tools.key(1))]
+
+
+def test_what_an_owner_says_that_is_no_value_goes_on_from_there(gateway, dial, tools, node):
+    refusals = [
+        P2pFailure(tools.key(1), FailureReason.NOT_RESPONSIBLE, ""),
+        P2pSuccess(tools.key(1), 0, 3, NO_VERSION, b"", 5000),  # a tombstone
+    ]
+    client = dial(gateway)
+    for refusal in refusals:
+        answer_with(node, lambda _key, refusal=refusal: refusal)
+        client.send(tools.get(tools.key(1)))
+        assert client.read(36 + 18) == success(tools.key(1), b"found the long way")
+    assert [(asked.owner, asked.reply) for asked in gateway.node.long_way] == [
+        (gateway.node.owner, refusal) for refusal in refusals
+    ]
+
+
+def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_lost(
+    gateway, dial, tools, node, stack, fake_peer, hello, pool
+):
+    """Its connection breaks: what was under way is sent once more, in vain, and goes the long way."""
+    from tests.net.test_pool import greeting
+
+    seen = []
+    dying = fake_peer(greeting(hello(ident=9), seen=seen))
+    peer = Peer(9, str(dying.address))
+    pool.submit(_Ignored(peer, P2pPing(), 5.0, pool.stats))
+    tools.wait_for(lambda: pool.is_ready(peer))
+    gateway.node.owner = peer
+    client = dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(10)))
+    tools.wait_for(lambda: len(seen) == 11)
+    pool._connections[peer]._stream.abort(ConnectionResetError(104, "reset"))
+    pool._connections.get(peer) and pool._connections[peer].close("gone")
+    assert client.read(54 * 10) == b"".join(success(tools.key(n), b"found the long way") for n in range(10))
+
+
+class _Ignored:
+    def __new__(cls, *arguments):
+        from gdht.net.calls import Call
+
+        class Ignored(Call):
+            def take(self, outcome):
+                pass
+
+        return Ignored(*arguments)
+
+
+def test_silence_ends_when_the_time_is_over_and_goes_the_long_way(gateway, dial, tools, node):
+    answer_with(node, lambda key: Later(SimpleNamespace(when_ended=lambda _: None), None, None))
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)))
+    gevent.sleep(TIMEOUT_S / 2)
+    gateway.express.expire()
+    assert gateway.node.long_way == []
+    gevent.sleep(TIMEOUT_S)
+    gateway.express.expire()
+    assert client.read(54) == success(tools.key(1), b"found the long way")
+    assert isinstance(gateway.node.long_way[0].reply, CallTimeout)
+
+
+def test_a_put_that_one_replica_refuses_goes_on_with_all_that_was_heard(gateway, dial, tools, node):
+    gateway.node.replicas = (gateway.peers[1],)
+    key = tools.key(1)
+    full = P2pFailure(key, FailureReason.STORE_FULL, "full")
+    node.answer = lambda _sender, request: P2pSuccess(key, 1, 1, NO_VERSION, b"") if request.as_owner else full
+    client = dial(gateway)
+    client.send(tools.put(key, b"v", answered=True))
+    assert client.read(36) == success(key)
+    (begun,) = gateway.node.long_way
+    assert begun.peers == (gateway.peers[0], gateway.peers[1])
+    assert [type(outcome) for outcome in begun.outcomes] == [P2pSuccess, P2pFailure]
+
+
+def test_our_own_replica_is_waited_for_until_it_is_on_the_disk(gateway, dial, tools, node):
+    gateway.node.replicas = (gateway.node.me,)
+    gateway.node.disk = []
+    client = dial(gateway)
+    client.send(tools.put(tools.key(1), b"v", answered=True), tools.get(tools.key(2)))
+    tools.wait_for(lambda: gateway.node.disk)
+    gevent.sleep(0.05)
+    gateway.express.expire()
+    with gevent.Timeout(0.05, False):
+        assert client.read(1) == b"", "nothing is answered before the put is durable"
+    gateway.node.disk.pop()(None)
+    assert client.read(36) == success(tools.key(1))
+    assert gateway.node.long_way == []
+
+
+def test_a_disk_of_our_own_that_hangs_is_given_up_like_a_silent_peer(gateway, dial, tools, node):
+    gateway.node.replicas = (gateway.node.me,)
+    gateway.node.disk = []
+    client = dial(gateway)
+    client.send(tools.put(tools.key(1), b"v", answered=True))
+    tools.wait_for(lambda: gateway.node.disk)
+    gevent.sleep(TIMEOUT_S)
+    gateway.express.expire()
+    assert client.read(36) == success(tools.key(1))
+    (begun,) = gateway.node.long_way
+    assert [type(outcome) for outcome in begun.outcomes] == [P2pSuccess, CallTimeout]
+    gateway.node.disk.pop()(None)  # too late: nobody is there to hear it
+
+
+# Too much -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gateway, dial, tools, stats):
+    gateway.server._load = Load(under_way_max=5)
+    gateway.node.owner = None
+    gateway.node.slow = {tools.key(number): 0.1 for number in range(8)}
+    client = dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(8)))
+    assert client.read(36 * 8) == b"".join(failure(tools.key(number)) for number in range(8))
+    assert stats.api_requests == {("get", "not_found"): 5, ("get", "overload"): 3}
+    assert [entry for entry in gateway.node.log if "overload" in entry[0]] == [
+        ("overload get", tools.key(number)) for number in (5, 6, 7)
+    ]
+    client.send(tools.get(tools.key(9)))
+    assert client.read(36) == failure(tools.key(9))
+    assert stats.api_requests["get", "not_found"] == 6, "served again at once"
+    assert gateway.server._load.under_way == 0
+
+
+def test_a_silent_put_that_is_refused_takes_no_place_in_the_order(gateway, dial, tools, node):
+    gateway.server._load = Load(under_way_max=0)
+    client = dial(gateway)
+    client.send(tools.put(tools.key(1), b"v"), tools.put(tools.key(2), b"v", answered=True))
+    assert client.read(36) == failure(tools.key(2))
+
+
+def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, node):
+    gateway.node.owner = None
+    gateway.node.slow = {tools.key(number): 0.05 for number in range(20)}
+    client = dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(20)))
+    tools.wait_for(lambda: gateway.server._load.under_way == 20)
+    client.sock.close()
+    tools.wait_for(lambda: gateway.server._load.under_way == 0)
