@@ -150,6 +150,8 @@ GAUGES = (
           lambda s: _plain(s.stats.keys_under_replicated)),
     Gauge("gdht_keys_under_replicated_oldest_seconds", "For how long the first of those had had too few; 0: there "
           "are none.", (), lambda s: _plain(s.stats.keys_under_replicated_oldest_s)),
+    Gauge("gdht_event_loop_hold_seconds_max", "The longest of the holds of the event loop in the last minute.", (),
+          lambda s: _plain(s.stats.event_loop_hold_max_s)),
     Gauge("gdht_handoff_in_progress", "Whether the records of this node are moved as it leaves or joins.", ("reason",),
           lambda s: _moved(s, lambda _: 1.0)),
     Gauge("gdht_handoff_remaining_keys", "How many records are still to be moved then, as estimated when it began.",
@@ -226,4 +228,7 @@ SPREADS = (
            ((),), lambda s: {(): s.stats.store_commit_duration}),
     Spread("gdht_event_loop_lag_seconds", "How late the event loop runs what is due.", (), LAG_SECONDS,
            ((),), lambda s: {(): s.stats.event_loop_lag}),
+    Spread("gdht_event_loop_hold_seconds", "For how long at a time the event loop is held before it looks at its "
+           "sockets again; the sum is how long it was busy.", (), LAG_SECONDS,
+           ((),), lambda s: {(): s.stats.event_loop_hold}),
 )  # fmt: skip

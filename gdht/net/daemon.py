@@ -27,6 +27,7 @@ from gdht.net.limits import allow_open_files
 from gdht.net.listener import Listener, bound_address, open_socket
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
+from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
 from gdht.node.node import Node
 from gdht.node.stats import Stats
@@ -125,6 +126,8 @@ class Daemon:
         return AdminServer(sock, self._create_app(self.status, self.node, self, self._config.admin.token))
 
     def _begin(self) -> None:
+        self._pulse = Pulse(self.node.stats.event_loop_hold)
+        self._pulse.start()
         self.peer_server.start()
         self.api_server.start()
         if self.admin_server is not None:
@@ -180,6 +183,7 @@ class Daemon:
             self._beat_s = time.monotonic()
             gevent.sleep(HEARTBEAT_S)
             self.node.stats.event_loop_lag.observe(max(time.monotonic() - self._beat_s - HEARTBEAT_S, 0.0))
+            self.node.stats.event_loop_hold_max_s = self._pulse.beat()
 
     def _sweep(self) -> None:
         while True:
@@ -265,6 +269,7 @@ class Daemon:
             self.admin_server.stop(ADMIN_STOP_S)
         self._store.close()
         self._disk.close()
+        self._pulse.stop()
         self.state = DaemonState.STOPPED
         log.info("left node=%s", self.node.me)
 

@@ -93,3 +93,5 @@ class Stats:
     # the process
     task_crashes: Counter[str] = field(default_factory=Counter)  # task
     event_loop_lag: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))
+    event_loop_hold: Histogram = field(default_factory=lambda: Histogram(LAG_SECONDS))
+    event_loop_hold_max_s: float = 0.0  # the longest of the last minute
