@@ -86,10 +86,22 @@ def test_when_all_rest_the_one_whose_rest_ends_first_is_tried_all_the_same(three
     ("failures", "rest_s"), [(1, REST_S), (2, 2 * REST_S), (5, 16 * REST_S), (7, REST_S_MAX), (1000, REST_S_MAX)]
 )
 def test_rests_double_up_to_a_bound(three: Addresses, failures: int, rest_s: float) -> None:
-    for _ in range(failures):
-        three.failed(A, now_s=100.0)
+    fail_in_a_row(three, failures)
     assert {three.pick((), 100.0 + rest_s - 0.01) for _ in range(4)} == {B, C}
     assert A in {three.pick((), 100.0 + rest_s) for _ in range(3)}
+
+
+def fail_in_a_row(addresses: Addresses, failures: int) -> None:
+    """Try the first one so many times, the last time at 100 s."""
+    for _ in range(failures):
+        assert addresses.pick({B, C}, 100.0) == A
+        addresses.failed(A, now_s=100.0)
+
+
+def test_what_fails_together_counts_as_one_failure(three: Addresses) -> None:
+    for _ in range(10):
+        three.failed(A, now_s=100.0)
+    assert A in {three.pick((), 100.0 + REST_S) for _ in range(3)}
 
 
 def test_rests_are_spread_so_that_not_all_clients_come_back_at_once() -> None:
@@ -143,6 +155,12 @@ def test_where_one_was_silent_the_request_may_have_been_carried_out_so_it_is_a_t
     attempts.failed(B, REFUSED, 4.0)
     with pytest.raises(ClientTimeout, match=r"7001 did not answer within 4 s; refused"):
         attempts.failed(C, REFUSED, 4.0)
+
+
+def test_the_end_of_all_time_names_all_addresses_and_what_failed_before(three: Addresses) -> None:
+    attempts = Attempts(three, timeout_s=8.0, now_s=0.0)
+    attempts.failed(A, ClientDisconnected("a: refused"), 0.0)
+    assert str(attempts.out_of_time()) == f"{A}, {B}, {C} did not answer within 8 s; a: refused"
 
 
 def test_no_attempt_begins_after_the_end(three: Addresses) -> None:

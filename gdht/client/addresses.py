@@ -26,10 +26,14 @@ _KINDS: tuple[type[ClientError], ...] = (ClientTimeout, ClientDisconnected, Clie
 
 
 class Rest(NamedTuple):
-    """Why and how long an address is left alone. failures: in a row. until_s: on the clock of the calls."""
+    """Why and how long an address is left alone.
+
+    failures: in a row. until_s: on the clock of the calls. on_trial: somebody tries it just now.
+    """
 
     failures: int
     until_s: float
+    on_trial: bool = False
 
 
 def parse_addresses(given: Iterable[str | Iterable[str]]) -> list[Address]:
@@ -72,14 +76,15 @@ class Addresses:
             chosen = min(left, key=lambda address: max(self._until_s(address), now_s))  # the first of equal ones
             self._turn = (self._addresses.index(chosen) + 1) % len(self._addresses)
             if chosen in self._rests:
-                self._rest(chosen, self._rests[chosen].failures, now_s)
+                self._rest(chosen, self._rests[chosen].failures, now_s, on_trial=True)
             return chosen
 
     def failed(self, address: Address, now_s: float) -> None:
-        """Leave it alone for a while, longer each time."""
+        """Leave it alone for a while, longer each time; what fails together, as with threads, counts once."""
         with self._lock:
             before = self._rests.get(address)
-            self._rest(address, before.failures + 1 if before else 1, now_s)
+            if before is None or before.on_trial or before.until_s <= now_s:
+                self._rest(address, before.failures + 1 if before else 1, now_s)
 
     def worked(self, address: Address) -> None:
         """It has answered: nothing is held against it any more."""
@@ -90,10 +95,10 @@ class Addresses:
         rest = self._rests.get(address)
         return rest.until_s if rest else 0.0
 
-    def _rest(self, address: Address, failures: int, now_s: float) -> None:
+    def _rest(self, address: Address, failures: int, now_s: float, *, on_trial: bool = False) -> None:
         doublings = min(failures - 1, 16)  # long enough
         rest_s = min(REST_S * 2**doublings, REST_S_MAX) * random.uniform(1 - REST_SPREAD, 1)
-        self._rests[address] = Rest(failures, now_s + rest_s)
+        self._rests[address] = Rest(failures, now_s + rest_s, on_trial)
 
 
 class Attempts:
@@ -141,6 +146,11 @@ class Attempts:
     def silent(self, address: Address) -> ClientTimeout:
         """The error of an attempt that has had its time."""
         return ClientTimeout(f"{address} did not answer within {round(self.share_s, 2):g} s")
+
+    def out_of_time(self) -> ClientTimeout:
+        """The error of a request whose whole time is over, whatever it waited for."""
+        told = "".join(f"; {error}" for error in self._errors)
+        return ClientTimeout(f"{self._addresses} did not answer within {self.timeout_s:g} s{told}")
 
     def failed(self, address: Address, error: ClientError, now_s: float, *, was_used: bool = False) -> None:
         """Note a failure; back when something is left to try.

@@ -8,7 +8,7 @@ import socket
 import time
 
 from gdht.client.addresses import Attempts
-from gdht.client.protocol import Batch, Pipeline
+from gdht.client.protocol import Batch, Pipeline, reason_of
 from gdht.config import Address
 from gdht.errors import ClientDisconnected, ClientError
 
@@ -68,7 +68,7 @@ class Connection:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise self.pipeline.end(reason_of(error)) from error
+            raise self.pipeline.end(error) from error
 
     def _fill(self, batch: Batch) -> None:
         while batch.has_more and self.pipeline.in_flight < IN_FLIGHT_MAX and len(self._unsent) < UNSENT_BYTES_MAX:
@@ -88,7 +88,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            raise self.pipeline.end(reason_of(error)) from error
+            raise self.pipeline.end(error) from error
         if not data:
             raise self.pipeline.end()
         answers = self.pipeline.feed(data)
@@ -128,8 +128,3 @@ def _left_s(until_s: float) -> float:
     if left_s <= 0:
         raise TimeoutError
     return left_s
-
-
-def reason_of(error: OSError | UnicodeError) -> str:
-    """What the system says, without its number."""
-    return getattr(error, "strerror", None) or str(error)

@@ -4,6 +4,7 @@ A `Pipeline` belongs to one connection and ends with it. A `Batch` belongs to th
 connections: what has no answer yet is sent again on the next one.
 """
 
+import os
 from collections import deque
 from collections.abc import Sequence
 
@@ -66,10 +67,10 @@ class Pipeline:
         self.has_answered = self.has_answered or bool(answers)
         return answers
 
-    def end(self, reason: str = "") -> ClientDisconnected:
-        """The error of a connection that has ended. reason: why, when the system tells."""
-        when = "in the middle of its answer" if self.is_mid_answer else "without an answer"
-        return ClientDisconnected(f"{self.name} closed the connection{': ' + reason if reason else ' ' + when}")
+    def end(self, error: Exception | None = None) -> ClientDisconnected:
+        """The error of a connection that has ended. error: what the system says of it, if anything."""
+        when = " in the middle of its answer" if self.is_mid_answer else " without an answer"
+        return ClientDisconnected(f"{self.name} closed the connection{f': {reason_of(error)}' if error else when}")
 
     def _check(self, message: object) -> Answer:
         assert isinstance(message, DhtSuccess | DhtFailure), "the decoder accepts nothing else"
@@ -84,6 +85,13 @@ class Pipeline:
 
     def _surplus(self) -> ClientError:
         return ClientError(f"{self.name} sent more than one answer to one request")
+
+
+def reason_of(error: Exception) -> str:
+    """What the system says, in its words for people."""
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
 
 
 class Batch:
