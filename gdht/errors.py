@@ -4,6 +4,8 @@ Each class says whose fault it is and whether the same request may be tried agai
 once, where the outside world is met (`net`, `sim`, `config`, `store`), with `raise ... from`.
 """
 
+from collections.abc import Sequence
+
 
 class GdhtError(Exception):
     """The root: catching it catches everything that gdht raises on purpose."""
@@ -107,7 +109,14 @@ class ListenError(GdhtError):
 
 
 class ClientError(GdhtError):
-    """A request of `gdht.client.Client` did not succeed."""
+    """A request of a client in `gdht.client` did not succeed.
+
+    keys: those of its requests that did not, in their order; there may be more than one in a batch.
+    """
+
+    def __init__(self, detail: str, keys: Sequence[bytes] = ()) -> None:
+        super().__init__(detail)
+        self.keys = tuple(keys)
 
 
 class ClientTimeout(ClientError):

@@ -1,8 +1,9 @@
-"""What all tests share: repeatable hypothesis runs, and tools that CI must have and others may lack."""
+"""What all tests share: repeatable hypothesis runs, tools that CI must have and others may lack, a free address."""
 
 import os
 import shutil
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -28,3 +29,11 @@ def require_tool() -> Callable[[str], str]:
         pytest.skip(message)
 
     return require
+
+
+@pytest.fixture
+def free_address() -> Iterator[str]:
+    """An address where nobody listens: bound, but not listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"

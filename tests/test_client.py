@@ -3,112 +3,26 @@
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Self
 
 import pytest
 
 from gdht.client import Client, hash_key
 from gdht.core.messages import DhtFailure, DhtGet, DhtPut, DhtSuccess
 from gdht.errors import ClientDisconnected, ClientError, ClientTimeout, PutFailed
-from gdht.wire.codec import DhtDecoder, encode_dht
-
-KEY = bytes(range(32))
-OTHER_KEY = bytes(32)
-GET_VECTOR = bytes.fromhex("0024028b" + KEY.hex())
-SUCCESS_VECTOR = bytes.fromhex("0029028c" + KEY.hex() + "68656c6c6f")
-FAILURE_VECTOR = bytes.fromhex("0024028d" + KEY.hex())
-STORED = encode_dht(DhtSuccess(KEY, b""))
-WAIT_S = 5.0
-
-
-class Conversation:
-    """One accepted connection, from the server's side."""
-
-    def __init__(self, connection: socket.socket, over: threading.Event) -> None:
-        self.socket = connection
-        self.over = over
-        self._decoder = DhtDecoder()
-        self._requests: deque[DhtPut | DhtGet] = deque()
-
-    def read(self) -> DhtPut | DhtGet:
-        """The next request."""
-        while not self._requests:
-            data = self.socket.recv(1 << 16)
-            assert data, "the client closed the connection"
-            self._requests.extend(self._decoder.feed(data))
-        return self._requests.popleft()
-
-    def answer(self, *parts: bytes) -> DhtPut | DhtGet:
-        """Read a request and answer it in these parts, each in a segment of its own."""
-        request = self.read()
-        for part in parts:
-            self.socket.sendall(part)
-        return request
-
-    def wait_for_close(self) -> None:
-        with suppress(ConnectionResetError):  # when the client closed with bytes unread
-            assert self.socket.recv(1) == b""
-
-    def stall(self) -> None:
-        """Say nothing until the test is over."""
-        self.over.wait(WAIT_S)
-
-
-Step = Callable[[Conversation], object]
-
-
-class ScriptedServer:
-    """Takes one connection per step of the script and plays it; a step's failure fails the test."""
-
-    def __init__(self, *script: Step, family: socket.AddressFamily = socket.AF_INET) -> None:
-        self._listener = socket.create_server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), family=family)
-        self._listener.settimeout(WAIT_S)
-        self._script = script
-        self._failures: list[BaseException] = []
-        self.connections = 0
-        self.over = threading.Event()
-        host, port = self._listener.getsockname()[:2]
-        self.port = port
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._thread = threading.Thread(target=self._play)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, error: object, tb: object) -> None:
-        self.over.set()
-        self._thread.join()
-        self._listener.close()
-        if error is None:
-            assert not self._failures, self._failures
-
-    def _play(self) -> None:
-        for step in self._script:
-            try:
-                connection, _ = self._listener.accept()
-                self.connections += 1
-                with connection:
-                    connection.settimeout(WAIT_S)
-                    step(Conversation(connection, self.over))
-            except BaseException as failure:  # noqa: BLE001
-                self._failures.append(failure)
-
-
-def answers(*parts: bytes) -> Step:
-    return lambda conversation: conversation.answer(*parts)
-
-
-@pytest.fixture
-def free_address() -> Iterator[str]:
-    """An address where nobody listens: bound, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
-
+from gdht.wire.codec import encode_dht
+from tests.scripted import (
+    FAILURE_VECTOR,
+    GET_VECTOR,
+    KEY,
+    OTHER_KEY,
+    STORED,
+    SUCCESS_VECTOR,
+    WAIT_S,
+    Conversation,
+    ScriptedServer,
+    answers,
+)
 
 # Requests and answers -------------------------------------------------------------------------------------------------
 

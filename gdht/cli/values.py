@@ -148,7 +148,7 @@ def _connected(api: str, timeout_s: float) -> Iterator[Client]:
 
 def _client(api: str, timeout_s: float) -> Client:
     try:
-        return Client(api, timeout_s)
+        return Client(api, timeout_s=timeout_s)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'--api'") from error
 

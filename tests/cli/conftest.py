@@ -1,6 +1,5 @@
 """A small API port and admin ports for the commands to talk to."""
 
-import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -137,14 +136,6 @@ def admin_script() -> Iterator[Callable[..., AdminScript]]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture
-def free_address() -> Iterator[str]:
-    """An address where nobody listens: bound, but not listening."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 class QuietHandler(WSGIRequestHandler):
