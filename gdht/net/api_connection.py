@@ -20,7 +20,8 @@ from gdht.errors import RemoteProtocolError
 from gdht.net.express import Express
 from gdht.net.load import Load
 from gdht.net.logs import LineLimit
-from gdht.net.stream import Stream, let_others_run
+from gdht.net.stream import Stream
+from gdht.net.turn import this_turn
 from gdht.net.workers import Workers
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
@@ -36,8 +37,8 @@ PENDING_MAX = 128
 """Requests of one connection that are read but not carried out; at more, nothing is read."""
 UNSENT_BYTES_MAX = 256 * 1024
 """Bytes of answers that wait, for the client to read or for their turn; at more, nothing is carried out or read."""
-CHUNK = 512
-"""Requests that are answered before others get to run."""
+CHUNK = 64
+"""Requests that are answered before a look at how long this turn of the loop has lasted."""
 GENTLE_CLOSE_S = 2.0
 
 SILENT = b""
@@ -98,6 +99,7 @@ class ApiConnection:
         self._stranger_log = stranger_log
         self._load = load
         self._express = express
+        self._turn = this_turn()
         self._answers: deque[Pending] = deque()  # in the order of their requests, from the first that is not known
         self._held_bytes = 0  # of answers that are known, behind one that is not
         self._pending = 0
@@ -125,8 +127,8 @@ class ApiConnection:
     def _take(self, messages: Sequence[Any]) -> None:
         """Carry them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
         for first in range(0, len(messages), CHUNK):
-            if first:
-                let_others_run()  # a long batch lets others run in between
+            if first and self._turn.is_long():
+                self._turn.let_others_run()
             self._take_some(messages[first : first + CHUNK] if len(messages) > CHUNK else messages)
             self._stream.flush()
             if self._stream.unsent_bytes > UNSENT_BYTES_MAX or not self._has_room():

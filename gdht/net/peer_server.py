@@ -15,7 +15,8 @@ from gdht.errors import RemoteProtocolError
 from gdht.net.hello import HELLO_ID, HELLO_TIMEOUT_S, refusal
 from gdht.net.listener import Listener
 from gdht.net.pool import IDLE_S_MAX, READ_BYTES
-from gdht.net.stream import Stream, let_others_run
+from gdht.net.stream import Stream
+from gdht.net.turn import this_turn
 from gdht.node.later import Answer, Later
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
@@ -128,7 +129,7 @@ class PeerServer(Listener):
                 stream.wait_unsent(UNSENT_BYTES_MAX)
                 frames, pending_bytes = [], 0
                 if count < len(messages):
-                    let_others_run()  # a long batch lets others run in between
+                    this_turn().let_others_run()  # a long batch lets others run in between
                     started_s = perf_counter()
 
     def _answer_one(self, stream: Stream, sender: Peer, request_id: int, message: object) -> bytes:

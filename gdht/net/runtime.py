@@ -14,13 +14,15 @@ from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
 from gdht.net.calls import Batch
 from gdht.net.pool import Pool
-from gdht.net.stream import YIELD_S
 from gdht.node.runtime import Outcome, Signal, Task
 
 log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """Another one each time the machine starts."""
+
+YIELD_S = 1e-6
+"""After `gevent.sleep(0)` up to 50 more callbacks run before sockets and timers get their turn; after this, none."""
 
 RESTART_S_MIN, RESTART_S_MAX = 0.1, 30.0
 """How long a task that raised is left before it is started again: doubling."""

@@ -14,13 +14,11 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.socket import wait
 
+from gdht.net.turn import this_turn
 from gdht.node.stats import Stats
 
 READ, WRITE = 1, 2
 """The events of `loop.io`."""
-
-YIELD_S = 1e-6
-"""After `gevent.sleep(0)` up to 50 more callbacks run before sockets and timers get their turn; after this, none."""
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
@@ -32,11 +30,6 @@ def tune(sock: socket.socket) -> None:
     for option, seconds in _KEEPALIVE:
         if hasattr(socket, option):  # not every system has all of them
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-
-
-def let_others_run() -> None:
-    """Give way to whatever is ready: greenlets, sockets and timers. Switches: yes."""
-    gevent.sleep(YIELD_S)
 
 
 def read_buffer(size: int) -> memoryview:
@@ -68,6 +61,7 @@ class Stream:
         "_sock",
         "_stats",
         "_timer",
+        "_turn",
         "_writable",
         "input_ended",
         "unsent_bytes",
@@ -83,6 +77,7 @@ class Stream:
         self._stats = stats
         self._send_timeout_s = send_timeout_s
         self._hub = get_hub()
+        self._turn = this_turn()
         self._readable = self._hub.loop.io(sock.fileno(), READ)
         self._writable: Any = None
         self._timer: Any = None
@@ -107,6 +102,9 @@ class Stream:
             if self._input_taken:
                 return b""
             wait(self._readable)
+            while self._turn.is_long():
+                self._turn.let_others_run()
+                self._raise_if_closed()
             try:
                 size = self._sock.recv_into(self._buffer)
             except BlockingIOError:

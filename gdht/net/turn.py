@@ -1,0 +1,70 @@
+"""The turns of the event loop, from one poll of its sockets to the next, and how long one may last.
+
+What a single read brings is little work; but in one turn hundreds of connections may have something to read. So who is
+about to do more looks how long the turn has lasted, and lets others run first: timers, other sockets, maintenance. Who
+waits so goes on in the order of waiting, in as many turns as that takes.
+"""
+
+import threading
+from collections import deque
+from time import perf_counter
+
+from gevent import get_hub
+from gevent.hub import Waiter
+
+TURN_S_MAX = 0.005
+"""After so long, nobody begins with more work in this turn."""
+
+
+class Turn:
+    """The present turn of this thread's loop."""
+
+    def __init__(self) -> None:
+        self.hub = get_hub()
+        loop = self.hub.loop
+        self._began_s = perf_counter()
+        self._waiting: deque[Waiter] = deque()
+        self._next = loop.timer(0)
+        self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
+        self._watcher.start(self._begin)
+
+    def is_long(self) -> bool:
+        """Whether others should run before anything else is begun. Switches: no."""
+        return perf_counter() - self._began_s > TURN_S_MAX
+
+    def let_others_run(self) -> None:
+        """Give way to whatever is ready, and to those that gave way before. Switches: yes, for a turn at least."""
+        waiter = Waiter(self.hub)
+        self._waiting.append(waiter)
+        if not self._next.active:
+            self._next.start(self._go_on)
+        try:
+            waiter.get()
+        except BaseException:  # killed meanwhile
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            raise
+
+    def _begin(self) -> None:
+        self._began_s = perf_counter()
+
+    def _go_on(self) -> None:
+        """Called in the hub, after a poll."""
+        self._next.stop()
+        while self._waiting:
+            self._waiting.popleft().switch(None)
+            if self.is_long():
+                break
+        if self._waiting:
+            self._next.start(self._go_on)
+
+
+_of_thread = threading.local()
+
+
+def this_turn() -> Turn:
+    """The turn of this thread's loop, the same one for everybody. Switches: no."""
+    turn: Turn | None = getattr(_of_thread, "turn", None)
+    if turn is None or turn.hub is not get_hub():
+        turn = _of_thread.turn = Turn()
+    return turn

@@ -1,0 +1,54 @@
+"""Turns of the event loop: what many connections bring at once does not hold up everybody else."""
+
+from time import perf_counter, sleep
+
+import gevent
+import pytest
+
+from gdht.net.turn import TURN_S_MAX, this_turn
+
+
+def test_a_turn_becomes_long_and_the_next_one_is_new():
+    gevent.sleep(0.001)
+    turn = this_turn()
+    assert not turn.is_long()
+    sleep(2 * TURN_S_MAX)
+    assert turn.is_long()
+    gevent.sleep(0.001)
+    assert not turn.is_long()
+
+
+def test_all_share_the_turn_of_their_thread():
+    assert this_turn() is this_turn()
+
+
+@pytest.mark.parametrize("clients", [40])
+def test_timers_run_between_the_reads_of_many_busy_connections(serve_api, dial, tools, node, clients):
+    """Each read keeps the node busy for 2 ms; one after the other they would hold the loop for 80 ms."""
+    usual = node.try_get
+
+    def try_get(key):
+        sleep(0.002)
+        return usual(key)
+
+    node.try_get = try_get
+    server = serve_api()
+    dialled = [dial(server) for _ in range(clients)]
+    gevent.sleep(0.05)
+    late = []
+
+    def look():
+        while len(late) < 1000:
+            before_s = perf_counter()
+            gevent.sleep(0.001)
+            late.append(perf_counter() - before_s - 0.001)
+
+    looker = gevent.spawn(look)
+    gevent.sleep(0.01)
+    for client in dialled:
+        client.send(tools.get(tools.key(1)))
+    for client in dialled:
+        assert len(client.read(36)) == 36
+    looker.kill()
+    turns = sum(seconds > TURN_S_MAX / 2 for seconds in late)
+    assert turns >= clients * 0.002 / (3 * TURN_S_MAX), "the timer ran between them"
