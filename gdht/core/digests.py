@@ -8,9 +8,10 @@ two ends.
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from struct import Struct
 from typing import NamedTuple
 
-from gdht.core.ident import IDENTS, ident_bytes
+from gdht.core.ident import IDENT_BYTES, IDENTS
 from gdht.core.records import Record, Version
 
 TOTAL_BYTES = 16
@@ -66,29 +67,56 @@ FIELD_MASK = (1 << FIELD_BITS) - 1
 become negative without touching the others; then sizes, tombstones and records, in so many bits each."""
 
 
-def _pack(digest: Digest) -> int:
+TOTAL_SHIFT, SIZE_SHIFT, TOMBSTONES_SHIFT = 3 * FIELD_BITS, 2 * FIELD_BITS, FIELD_BITS
+
+_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
+
+
+def pack(digest: Digest) -> int:
+    """A digest as one number, which may be added to others and subtracted from them."""
     count, total, tombstones, size_bytes = digest
-    return ((total << FIELD_BITS | size_bytes) << FIELD_BITS | tombstones) << FIELD_BITS | count
+    return total << TOTAL_SHIFT | size_bytes << SIZE_SHIFT | tombstones << TOMBSTONES_SHIFT | count
 
 
-def _unpack(packed: int) -> Digest:
-    return Digest(
+def unpack(packed: int) -> Digest:
+    """The digest of a sum of such numbers."""
+    fields = (
         packed & FIELD_MASK,
-        (packed >> 3 * FIELD_BITS) % TOTALS,
-        packed >> FIELD_BITS & FIELD_MASK,
-        packed >> 2 * FIELD_BITS & FIELD_MASK,
+        (packed >> TOTAL_SHIFT) % TOTALS,
+        packed >> TOMBSTONES_SHIFT & FIELD_MASK,
+        packed >> SIZE_SHIFT & FIELD_MASK,
     )
+    return _NEW(Digest, fields)
+
+
+HASHED = Struct(f">{IDENT_BYTES}sQ{IDENT_BYTES}sB")
+"""What is hashed of a record: key, stamp, coordinator, replication."""
+
+_hash = blake2b(digest_size=TOTAL_BYTES)  # to be copied: a new one costs more
+
+
+def hash_bytes(hashed: bytes) -> int:
+    """What one record adds to the sum, from the bytes of HASHED."""
+    one = _hash.copy()
+    one.update(hashed)
+    return int.from_bytes(one.digest(), "big")
 
 
 def entry_hash(key: bytes, version: Version, replication: int) -> int:
     """What one record adds to the sum. Its value is not looked at: one version has one value."""
-    stamped = version.stamp.to_bytes(8, "big") + ident_bytes(version.coordinator) + replication.to_bytes(1, "big")
-    return int.from_bytes(blake2b(key + stamped, digest_size=TOTAL_BYTES).digest(), "big")
+    stamp, coordinator = version
+    return hash_bytes(HASHED.pack(key, stamp, coordinator.to_bytes(IDENT_BYTES, "big"), replication))
 
 
 def digest_of(record: Record, size_bytes: int) -> Digest:
     """The digest of one record. size_bytes: what it counts against the store's limit."""
     return Digest(1, entry_hash(record.key, record.version, record.replication), int(record.is_tombstone), size_bytes)
+
+
+def packed_of(record: Record, size_bytes: int) -> int:
+    """The same as one number."""
+    total = entry_hash(record.key, record.version, record.replication)
+    return total << TOTAL_SHIFT | size_bytes << SIZE_SHIFT | record.is_tombstone << TOMBSTONES_SHIFT | 1
 
 
 def leaf_of(key: bytes) -> int:
@@ -103,6 +131,10 @@ class Cover(NamedTuple):
     edges: tuple[tuple[int, int], ...]
 
 
+Levels = tuple[dict[int, int], dict[int, int], dict[int, int], dict[int, int]]
+"""Packed digests by prefix, of one level after the other; the last one has the leaves."""
+
+
 class DigestTree:
     """Digests by replication and by leading bits of the identifier.
 
@@ -110,33 +142,46 @@ class DigestTree:
     """
 
     def __init__(self) -> None:
-        self._levels: dict[int, tuple[dict[int, int], ...]] = {}  # replication: per level, prefix: packed digest
+        self._levels: dict[int, Levels] = {}  # by replication
 
     def change(self, replication: int, leaf: int, gone: Digest, new: Digest) -> None:
         """Replace part of what a leaf holds: `gone` must be in it."""
+        self.add(replication, leaf, pack(new) - pack(gone))
+
+    def add(self, replication: int, leaf: int, difference: int) -> int:
+        """Add packed digests to what a leaf holds, or take such away; returns what it held before, packed."""
         levels = self._levels.get(replication)
         if levels is None:
-            levels = self._levels[replication] = tuple({} for _ in range(LEVELS))
-        difference = _pack(new) - _pack(gone)
-        prefix = leaf
-        for digests in reversed(levels):
-            packed = digests.get(prefix, 0) + difference
-            if packed & FIELD_MASK:
-                digests[prefix] = packed
-            else:
-                digests.pop(prefix, None)
-            prefix >>= BRANCH_BITS
+            levels = self._levels[replication] = ({}, {}, {}, {})
+        one, two, three, leaves = levels
+        before = leaves.get(leaf, 0)
+        after = before + difference
+        if not after & FIELD_MASK:
+            _take_out(levels, leaf, difference)
+            return before
+        leaves[leaf] = after  # what follows is a loop over the levels, spelled out: every put does this
+        prefix = leaf >> BRANCH_BITS
+        three[prefix] = three.get(prefix, 0) + difference
+        prefix >>= BRANCH_BITS
+        two[prefix] = two.get(prefix, 0) + difference
+        prefix >>= BRANCH_BITS
+        one[prefix] = one.get(prefix, 0) + difference
+        return before
 
     def leaf(self, replication: int, leaf: int) -> Digest:
         """What one leaf holds."""
+        return unpack(self.packed_leaf(replication, leaf))
+
+    def packed_leaf(self, replication: int, leaf: int) -> int:
+        """The same as one number."""
         levels = self._levels.get(replication)
-        return _unpack(levels[-1].get(leaf, 0)) if levels else NOTHING
+        return levels[-1].get(leaf, 0) if levels else 0
 
     def leaves(self) -> Iterator[tuple[int, int, Digest]]:
         """Every leaf that holds something: replication, leaf, digest."""
         for replication, levels in self._levels.items():
             for leaf, packed in levels[-1].items():
-                yield replication, leaf, _unpack(packed)
+                yield replication, leaf, unpack(packed)
 
     def cover(self, start: int, end: int, replication: int = 1) -> Cover:
         """The arc (start, end] of records with at least so much replication; start = end: the whole circle."""
@@ -152,7 +197,7 @@ class DigestTree:
                 continue
             edges += _cut(first, (begin << LEAF_SHIFT) - 1) + _cut(stop << LEAF_SHIFT, last)
             packed += sum(_sum(levels, begin, stop) for levels in chosen)
-        return Cover(_unpack(packed), tuple(edges) if chosen else ())
+        return Cover(unpack(packed), tuple(edges) if chosen else ())
 
 
 def plain_ranges(start: int, end: int) -> list[tuple[int, int]]:
@@ -170,7 +215,19 @@ def _cut(first: int, last: int) -> list[tuple[int, int]]:
     return [(first, last)] if first <= last else []
 
 
-def _sum(levels: tuple[dict[int, int], ...], begin: int, stop: int) -> int:
+def _take_out(levels: Levels, leaf: int, difference: int) -> None:
+    """Have a change leave nothing in a leaf, nor in the branches that held only that."""
+    prefix = leaf
+    for digests in reversed(levels):
+        packed = digests.get(prefix, 0) + difference
+        if packed & FIELD_MASK:
+            digests[prefix] = packed
+        else:
+            digests.pop(prefix, None)
+        prefix >>= BRANCH_BITS
+
+
+def _sum(levels: Levels, begin: int, stop: int) -> int:
     """The packed digest of the leaves from `begin` to before `stop`: whole branches, and parts of two at the ends."""
     packed = 0
     cut: list[int] = [0]  # the root

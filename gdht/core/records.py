@@ -75,9 +75,9 @@ CLOCK_AHEAD_S_MAX = 3600.0
 STAMP_MAX = (1 << 64) - 1
 
 
-def is_ahead(version: Version, wall_s: float) -> bool:
-    """Whether a version was stamped by a clock that is absurdly far ahead of ours (seconds since the epoch)."""
-    return (version.stamp >> COUNTER_BITS) / 1000 > wall_s + CLOCK_AHEAD_S_MAX
+def is_ahead(stamp: int, wall_s: float) -> bool:
+    """Whether a stamp is of a clock that is absurdly far ahead of ours (seconds since the epoch)."""
+    return (stamp >> COUNTER_BITS) / 1000 > wall_s + CLOCK_AHEAD_S_MAX
 
 
 def next_stamp(last: int, wall_s: float) -> int:
@@ -88,4 +88,7 @@ def next_stamp(last: int, wall_s: float) -> int:
     >>> next_stamp(next_stamp(0, 1.0), 0.5) - next_stamp(0, 1.0)
     1
     """
-    return min(max(last + 1, int(wall_s * 1000) << COUNTER_BITS), STAMP_MAX)
+    stamp = int(wall_s * 1000) << COUNTER_BITS
+    if stamp <= last:
+        stamp = last + 1
+    return stamp if stamp < STAMP_MAX else STAMP_MAX

@@ -26,6 +26,9 @@ RESERVED_S = 10.0
 RESERVED_LEFT_S = 5.0
 """When less than this is left of the reservation, the next one is written."""
 
+RESERVED, RESERVED_LEFT = (int(seconds * 1000) << COUNTER_BITS for seconds in (RESERVED_S, RESERVED_LEFT_S))
+"""The same in stamps."""
+
 
 class Clock:
     """The clocks of one node. error: why the last reservation is not on the disk; None when it is, or under way."""
@@ -52,25 +55,27 @@ class Clock:
 
     def is_ahead(self, version: Version) -> bool:
         """Whether a version was stamped by a clock that is absurdly far ahead of our wall clock."""
-        return is_ahead(version, self._wall())
+        return is_ahead(version.stamp, self._wall())
 
     def stamp(self) -> Version:
         """A version newer than every one this node has given or seen. Switches: no."""
-        if self.is_ahead(Version(self._last_stamp, 0)):
-            self._last_stamp = 0  # our own clock was wrong and has been set back
-        self._last_stamp = next_stamp(self._last_stamp, self._wall())
-        return Version(self._last_stamp, self._ident)
+        wall_s, last = self._wall(), self._last_stamp
+        stamp = next_stamp(last, wall_s)
+        if stamp <= last + 1 and is_ahead(last, wall_s):
+            stamp = next_stamp(0, wall_s)  # our own clock was wrong and has been set back
+        self._last_stamp = stamp
+        return Version(stamp, self._ident)
 
     def observe(self, version: Version) -> None:
         """Remember a version somebody else gave, so that ours will be newer; not one from far in the future."""
-        if not self.is_ahead(version):
-            self._last_stamp = max(self._last_stamp, version.stamp)
+        if version.stamp > self._last_stamp and not is_ahead(version.stamp, self._wall()):
+            self._last_stamp = version.stamp
 
     def reserve(self) -> bool:
         """See to it that stamps are reserved; whether the next one is, durably, by now. Switches: no."""
         due = next_stamp(self._last_stamp, self._wall())
-        if due + _stamps(RESERVED_LEFT_S) > self._asked_for:
-            self._asked_for = min(due + _stamps(RESERVED_S), STAMP_MAX)
+        if due > self._asked_for - RESERVED_LEFT:
+            self._asked_for = min(due + RESERVED, STAMP_MAX)
             self._write_down(self._asked_for)
         return due <= self._reserved
 
@@ -108,9 +113,5 @@ class Clock:
             return
         if boot == self._boot and isfinite(offset_s):
             self._offset_s = offset_s  # `now` counts from the same moment as in that run
-        if 0 < reserved <= STAMP_MAX and not self.is_ahead(Version(reserved, 0)):
+        if 0 < reserved <= STAMP_MAX and not is_ahead(reserved, self._wall()):
             self._last_stamp = reserved
-
-
-def _stamps(seconds: float) -> int:
-    return int(seconds * 1000) << COUNTER_BITS

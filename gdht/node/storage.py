@@ -72,6 +72,9 @@ class Store(Protocol):
         Raises: StoreError with reason `full`, `read_only`, `disk` or `overload`; nothing has changed then.
         """
 
+    def put_over(self, held: Record | None, record: Record) -> Record:
+        """The same for who has just asked what is `held` under the record's key, and has not switched since."""
+
     def remove(self, key: bytes, version: Version) -> bool:
         """Drop a record if it still has this version; True when it was dropped. Raises: StoreError."""
 

@@ -1,6 +1,7 @@
 """What a durable store asks of the thing that keeps its bytes: LMDB, or the simulator's disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from gdht.core.digests import Digest
@@ -10,7 +11,7 @@ from gdht.core.records import Record
 RunAside = Callable[[Callable[[], None], Callable[[Exception | None], None]], None]
 """`run_aside(work, done)` has `work` run elsewhere, then `done` in the loop's thread, with what `work` raised or None.
 
-It returns at once, before either. The next work is given to it when `done` of the last has been called, not before.
+It returns before `done` is called. The next work is given to it when `done` of the last has been called, not before.
 """
 
 
@@ -18,12 +19,13 @@ class Batch(NamedTuple):
     """Changes that are made together or not at all.
 
     records: by key, None for one that goes. leaves: by replication and leaf, the digest with all these changes made.
-    notes: by name.
+    notes: by name. replaced: what lies under these keys so far, as far as that is known: the disk looks up the others.
     """
 
     records: dict[bytes, Record | None]
     leaves: dict[tuple[int, int], Digest]
     notes: dict[str, bytes]
+    replaced: Mapping[bytes, Record | None] = MappingProxyType({})
 
 
 class Disk(Protocol):
@@ -58,7 +60,10 @@ class Disk(Protocol):
         """What was written down under a name; empty when nothing was."""
 
     def apply(self, batch: Batch) -> None:
-        """Make all these changes, durable on return. Raises: StoreError; none of them is made then."""
+        """Make all these changes, durable on return; once more changes nothing.
+
+        Raises: StoreError; none of them is made then.
+        """
 
     def close(self) -> None:
         """Let go of the files, when an `apply` under way has ended; a later one raises StoreError."""

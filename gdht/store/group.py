@@ -1,10 +1,9 @@
 """Changes on their way to a disk together."""
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gdht.core.digests import Digest
 from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.store.disk import Batch
@@ -22,16 +21,35 @@ class Accounts(NamedTuple):
 
 
 class Group:
-    """Changes that become durable together: the Commit that those who made them wait for. batch: once it is sealed."""
+    """Changes that become durable together: the Commit that those who made them wait for.
 
-    def __init__(self, before: Accounts) -> None:
-        self.before = before
+    accounts: before them. leaves: those they changed, packed and as they were before. replaced: what they take the
+    place of, by key; not of keys under which the disk has something damaged. batch: once it is sealed.
+    """
+
+    __slots__ = (
+        "_error",
+        "_has_ended",
+        "_keys",
+        "_waiting",
+        "accounts",
+        "batch",
+        "leaves",
+        "notes",
+        "records",
+        "replaced",
+        "size_bytes",
+    )
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
         self.batch: Batch | None = None
         self.records: dict[bytes, Record | None] = {}
-        self.keys: list[bytes] = []  # of these records, in order
+        self.replaced: dict[bytes, Record | None] = {}
         self.notes: dict[str, bytes] = {}
-        self.leaves: dict[tuple[int, int], Digest] = {}  # those changed, as they were before
+        self.leaves: dict[tuple[int, int], int] = {}
         self.size_bytes = 0
+        self._keys: list[bytes] = []  # in order, of the records that were there when they were asked for
         self._waiting: list[Callable[[StoreError | None], None]] = []
         self._has_ended = False
         self._error: StoreError | None = None
@@ -60,15 +78,24 @@ class Group:
         """Whether more would take the loop too long at once."""
         return len(self.records) >= GROUP_RECORDS_MAX or self.size_bytes >= GROUP_BYTES_MAX
 
-    def set(self, key: bytes, record: Record | None) -> None:
-        """Note what becomes of a key."""
-        if key not in self.records:
-            insort(self.keys, key)
-        replaced = self.records.get(key)
-        self.size_bytes += (len(record.value) if record else 0) - (len(replaced.value) if replaced else 0)
-        self.records[key] = record
+    def set(self, key: bytes, held: Record | None, new: Record | None) -> None:
+        """Have one record take the place of another under a key; None: of none, or nothing does."""
+        records = self.records
+        if key in records:
+            self.size_bytes -= len(held.value) if held is not None else 0
+        else:
+            self.replaced[key] = held
+        if new is not None:
+            self.size_bytes += len(new.value)
+        records[key] = new
+
+    def set_damaged(self, key: bytes) -> None:
+        """Have nothing take the place of something damaged."""
+        self.records[key] = None
 
     def keys_between(self, after: bytes, last: bytes, limit: int) -> list[bytes]:
         """The first `limit` keys with after < key <= last."""
-        begin = bisect_right(self.keys, after)
-        return self.keys[begin : min(bisect_right(self.keys, last), begin + limit)]
+        if len(self._keys) != len(self.records):
+            self._keys = sorted(self.records)
+        begin = bisect_right(self._keys, after)
+        return self._keys[begin : min(bisect_right(self._keys, last), begin + limit)]

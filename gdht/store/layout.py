@@ -8,7 +8,7 @@ import zlib
 from math import ceil
 
 from gdht.core.digests import TOTAL_BYTES, Digest
-from gdht.core.ident import IDENT_BYTES, ident_bytes
+from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.store.merging import due_s
@@ -20,16 +20,20 @@ RECORD_OVERHEAD_BYTES = 400
 """What a record counts beside its value, also in the digests: about what LMDB needs for key, header and index."""
 
 KEY_BYTES = IDENT_BYTES
-HEADER = struct.Struct(">Q32sddBBI")
-"""Stamp, coordinator, expires_at_s, tombstone_until_s, replication, is_tombstone; the checksum, of all but itself."""
+CHECKED = struct.Struct(">Q32sddBB")
+"""Stamp, coordinator, expires_at_s, tombstone_until_s, replication, is_tombstone."""
 
-CHECKED_BYTES = HEADER.size - 4
+HEADER = struct.Struct(CHECKED.format + "I")
+"""The same and a checksum, of the key, all that comes before it, and the value that follows."""
+
 DUE_AT = struct.Struct(">Q")
 LEAF = struct.Struct(">BH")
 DIGEST = struct.Struct(f">QQQ{TOTAL_BYTES}s")
 
 
 Buffer = bytes | memoryview
+
+_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 
 
 class Damaged(Exception):
@@ -42,35 +46,25 @@ class Damaged(Exception):
 
 def pack_record(record: Record) -> bytes:
     """A record without its key."""
-    version = record.version
-    checked = HEADER.pack(
-        version.stamp,
-        ident_bytes(version.coordinator),
-        record.expires_at_s,
-        record.tombstone_until_s,
-        record.replication,
-        record.is_tombstone,
-        0,
-    )[:CHECKED_BYTES]
-    return b"".join((checked, _checksum(record.key, checked, record.value), record.value))
+    key, value, (stamp, coordinator), expires_at_s, replication, tombstone_until_s, is_tombstone = record
+    by = coordinator.to_bytes(IDENT_BYTES, "big")
+    checked = CHECKED.pack(stamp, by, expires_at_s, tombstone_until_s, replication, is_tombstone)
+    return checked + _checksum(key, checked, value) + value
 
 
-def _checksum(key: bytes, checked: Buffer, value: Buffer) -> bytes:
-    return zlib.crc32(value, zlib.crc32(checked, zlib.crc32(key))).to_bytes(4, "big")
+def _checksum(key: bytes, checked: bytes, value: bytes) -> bytes:
+    return zlib.crc32(value, zlib.crc32(key + checked)).to_bytes(4, "big")
 
 
 def unpack_record(key: bytes, data: Buffer) -> Record:
     """The record again; its checksum is not looked at."""
-    stamp, coordinator, expires_at_s, tombstone_until_s, replication, is_tombstone, _ = HEADER.unpack_from(data)
-    return Record(
-        key,
-        bytes(data[HEADER.size :]),
-        Version(stamp, int.from_bytes(coordinator, "big")),
-        expires_at_s,
-        replication,
-        tombstone_until_s,
-        bool(is_tombstone),
-    )
+    return _unpacked(key, data, bytes(data[HEADER.size :]))
+
+
+def _unpacked(key: bytes, data: Buffer, value: bytes) -> Record:
+    stamp, by, expires_at_s, tombstone_until_s, replication, is_tombstone, _ = HEADER.unpack_from(data)
+    version = _NEW(Version, (stamp, int.from_bytes(by, "big")))
+    return _NEW(Record, (key, value, version, expires_at_s, replication, tombstone_until_s, is_tombstone != 0))
 
 
 def unpack_entry(key: bytes, data: Buffer) -> Entry:
@@ -83,19 +77,16 @@ def checked_record(key: bytes, data: Buffer) -> Record:
     """The record, if it is what was written. Raises: Damaged."""
     if len(key) != KEY_BYTES or len(data) < HEADER.size:
         raise Damaged(key, f"{len(data)} bytes under a key of {len(key)} bytes")
-    if data[CHECKED_BYTES : HEADER.size] != _checksum(key, data[:CHECKED_BYTES], data[HEADER.size :]):
+    value = bytes(data[HEADER.size :])
+    if data[CHECKED.size : HEADER.size] != _checksum(key, bytes(data[: CHECKED.size]), value):
         raise Damaged(key, "its checksum is wrong")
-    return unpack_record(key, data)
+    return _unpacked(key, data, value)
 
 
 def due_key(record: Record) -> bytes:
     """Where a record stands in the order of what is due: the millisecond after which it is, and its key."""
-    return DUE_AT.pack(max(ceil(due_s(record) * 1000), 0)) + record.key
-
-
-def due_key_of(key: bytes, data: Buffer) -> bytes:
-    """The same of a record as it is kept."""
-    return due_key(unpack_record(key, data[: HEADER.size]))
+    due_ms = ceil(due_s(record) * 1000)
+    return DUE_AT.pack(due_ms if due_ms > 0 else 0) + record.key
 
 
 def due_bound(now_s: float) -> bytes:

@@ -5,12 +5,12 @@ Four tables. `records`: a header and the value, by key. `due`: nothing, by the t
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import lmdb
 
@@ -22,8 +22,6 @@ from gdht.store import layout
 from gdht.store.directory import ADVICE, Directory
 from gdht.store.disk import Batch
 
-T = TypeVar("T")
-
 TABLES = (b"records", b"due", b"digests", b"notes")
 FORMAT_NOTE = b"format"
 
@@ -31,15 +29,15 @@ SLACK = 3
 SLACK_BYTES = 1 << 30
 """The file may grow to so many times the records and so much more: pages half full, or not yet free again."""
 
-PUT_AT_ONCE = 64
-"""Records per call into LMDB, during which the loop's thread cannot run."""
-
 FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL = "the disk is full: make room on it"
 
 
 class LmdbDisk:
-    """A directory's tables. Reads are for the loop's thread, and never wait for an `apply` in another."""
+    """A directory's tables. Reads are for the loop's thread, and never wait for an `apply` in another.
+
+    They see one state of the tables for as long as nothing is applied: it costs less than a look for each read.
+    """
 
     def __init__(self, path: Path, bytes_max: int) -> None:
         """Open the store in a directory, or make one. bytes_max: of records.
@@ -50,6 +48,9 @@ class LmdbDisk:
         self._directory = Directory(path)
         self._map_bytes = SLACK * bytes_max + SLACK_BYTES
         self._lock = Lock()
+        self._at_sync = _nothing
+        self._view: Any = None  # the transaction of the reads
+        self._is_view_old = False
         self._env: Any = None  # lmdb's own declarations of `begin` allow for no wrapper
         try:
             is_new = not self._directory.look_over()
@@ -121,37 +122,49 @@ class LmdbDisk:
             raise StoreError("disk", "the store is closed")
         return self._env
 
-    def _begin(self, **how: bool) -> Any:
+    def _begin(self) -> Any:
         """A transaction; after a failure that LMDB itself does not get over, on the file opened once more."""
         try:
-            return self._opened().begin(**how)
+            return self._opened().begin()
         except lmdb.PanicError:
             with self._lock:
+                self._view = None
                 self._opened().close()
                 self._open()
                 self._records, self._due, self._digests, self._notes = self._open_tables(is_new=False)
-            return self._opened().begin(**how)
+            return self._opened().begin()
+
+    def _look(self) -> Any:
+        """A transaction that reads what was applied last."""
+        if self._view is None or self._is_view_old:
+            self._forget_view()
+            self._view = self._begin()
+        return self._view
+
+    def _forget_view(self) -> None:
+        self._is_view_old = False
+        if self._view is not None:
+            self._view.abort()
+            self._view = None
 
     def get(self, key: bytes) -> Record | None:
-        with self._begin() as txn:
-            data = txn.get(key, db=self._records)
+        view = self._view
+        if view is None or self._is_view_old:
+            view = self._look()
+        data = view.get(key, None, self._records)
         return None if data is None else layout.checked_record(key, data)
 
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
-        with self._begin() as txn:
-            found = islice(_range(txn.cursor(self._records), after, last), limit)
-            return [layout.checked_record(key, data) for key, data in found]
+        found = islice(_range(self._look().cursor(self._records), after, last), limit)
+        return [layout.checked_record(key, data) for key, data in found]
 
     def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
-        with self._begin(buffers=True) as txn:
-            found = islice(_range(txn.cursor(self._records), after, last), limit)
-            return [layout.unpack_entry(key, data) for key, data in found]
+        found = islice(_range(self._look().cursor(self._records), after, last), limit)
+        return [layout.unpack_entry(key, data) for key, data in found]
 
     def expiring(self, now_s: float, limit: int) -> list[bytes]:
-        bound = layout.due_bound(now_s)
-        with self._begin() as txn:
-            found = _range(txn.cursor(self._due), b"", bound)
-            return [place[layout.DUE_AT.size :] for place, _ in islice(found, limit)]
+        found = _range(self._look().cursor(self._due), b"", layout.due_bound(now_s))
+        return [place[layout.DUE_AT.size :] for place, _ in islice(found, limit)]
 
     def leaves(self) -> Iterator[tuple[int, int, Digest]]:
         with self._begin() as txn:
@@ -187,18 +200,30 @@ class LmdbDisk:
 
     # Writing -------------------------------------------------------------------------------------------------------
 
+    def expect_apply(self, at_sync: Callable[[], None]) -> None:
+        """Called in the loop's thread before the next `apply` in another.
+
+        at_sync: called there when nothing is left but to wait for the disk, if it comes to that.
+        """
+        self._at_sync = at_sync
+        self._forget_view()  # what it has seen could not be written over for as long as nobody reads
+
     def apply(self, batch: Batch) -> None:
         with self._lock:
             try:
                 with self._opened().begin(write=True, buffers=True) as txn:
-                    self._put_records(txn, batch.records)
+                    self._put_records(txn, batch)
                     self._put_leaves(txn, batch.leaves)
                     for name, content in batch.notes.items():
                         txn.put(name.encode(), content, db=self._notes)
+                    self._at_sync()
             except lmdb.MapFullError as error:
                 raise StoreError("full", f"data_dir {self._directory.path}: its file has grown to its limit") from error
             except lmdb.Error as error:
                 raise self._writing_error(error) from error
+            finally:
+                self._is_view_old = True
+                self._at_sync = _nothing
 
     def _writing_error(self, error: lmdb.Error) -> StoreError:
         code = _code(error)
@@ -206,34 +231,50 @@ class LmdbDisk:
             return self._directory.refuse(FULL)
         return self._directory.refuse(f"cannot be written to ({error})")
 
-    def _put_records(self, txn: lmdb.Transaction, records: dict[bytes, Record | None]) -> None:
-        """Put records and what stands in order of time for them."""
-        cursor, due = txn.cursor(self._records), txn.cursor(self._due)
-        for part in _parts(sorted(records.items())):
-            held = [(bytes(key), data) for key, data in cursor.getmulti([key for key, _ in part])]
-            before = {key: _standing(key, data) for key, data in held}
-            after = {key: layout.due_key(record) for key, record in part if record is not None}
-            cursor.putmulti([(key, layout.pack_record(record)) for key, record in part if record is not None])
-            for key in before.keys() - after.keys():
+    def _put_records(self, txn: lmdb.Transaction, batch: Batch) -> None:
+        """Put records and what stands in order of time for them. Each in order: what is close is on one page."""
+        places = self._standing(txn, batch)
+        kept: list[tuple[bytes, bytes]] = []
+        due: list[tuple[bytes, bytes]] = []
+        for key, record in sorted(batch.records.items()):
+            if record is None:
                 txn.delete(key, db=self._records)
-            if None in before.values():
-                _forget(due, {key for key, place in before.items() if place is None})
-            for key, place in before.items():
-                if place is not None and after.get(key) != place:
-                    txn.delete(place, db=self._due)
-            due.putmulti([(place, b"") for place in sorted(after.values())])
+            else:
+                kept.append((key, layout.pack_record(record)))
+                due.append((layout.due_key(record), b""))
+        due.sort()
+        staying = {place for place, _ in due} if places else ()
+        for place in sorted(places):
+            if place not in staying:
+                txn.delete(place, db=self._due)
+        txn.cursor(self._records).putmulti(kept)
+        txn.cursor(self._due).putmulti(due)
+
+    def _standing(self, txn: lmdb.Transaction, batch: Batch) -> list[bytes]:
+        """Where the records stand in order of time that a batch takes the place of."""
+        places = [layout.due_key(held) for held in batch.replaced.values() if held is not None]
+        if len(batch.replaced) == len(batch.records):
+            return places
+        damaged: set[bytes] = set()
+        for key, data in txn.cursor(self._records).getmulti(sorted(batch.records.keys() - batch.replaced.keys())):
+            try:
+                places.append(layout.due_key(layout.checked_record(bytes(key), data)))
+            except layout.Damaged as damage:
+                damaged.add(damage.key)  # nothing of it can be relied on
+        return places + (_places_of(txn.cursor(self._due), damaged) if damaged else [])
 
     def _put_leaves(self, txn: lmdb.Transaction, leaves: dict[tuple[int, int], Digest]) -> None:
-        packed = sorted((layout.pack_leaf(*place), digest) for place, digest in leaves.items())
-        for part in _parts(packed):
-            txn.cursor(self._digests).putmulti(
-                [(place, layout.pack_digest(digest)) for place, digest in part if digest.records]
-            )
-            for place in (place for place, digest in part if not digest.records):
-                txn.delete(place, db=self._digests)
+        kept: list[tuple[bytes, bytes]] = []
+        for place, digest in sorted(leaves.items()):
+            if digest.records:
+                kept.append((layout.pack_leaf(*place), layout.pack_digest(digest)))
+            else:
+                txn.delete(layout.pack_leaf(*place), db=self._digests)
+        txn.cursor(self._digests).putmulti(kept)
 
     def close(self) -> None:
         with self._lock, suppress(lmdb.Error):
+            self._forget_view()
             if self._env is not None:
                 self._env.close()
             self._env = None
@@ -245,25 +286,14 @@ def _code(error: lmdb.Error) -> int:
     return getattr(error, "code", 0)
 
 
-def _standing(key: bytes, data: layout.Buffer) -> bytes | None:
-    """Where a record stands in order of time; None when it is damaged, for then nothing of it can be relied on."""
-    try:
-        layout.checked_record(key, data)
-    except layout.Damaged:
-        return None
-    return layout.due_key_of(key, data)
+def _places_of(due: Any, keys: set[bytes]) -> list[bytes]:
+    """Where keys stand in order of time, found by reading all of it."""
+    at = layout.DUE_AT.size
+    return [bytes(place) for place in due.iternext(values=False) if bytes(place[at:]) in keys]
 
 
-def _forget(due: Any, keys: set[bytes]) -> None:
-    """Take keys out of the order of time, wherever they stand in it; reads all of it."""
-    places = [bytes(place) for place in due.iternext(values=False) if bytes(place[layout.DUE_AT.size :]) in keys]
-    for place in places:
-        due.pop(place)
-
-
-def _parts(items: list[T]) -> Iterator[list[T]]:
-    for begin in range(0, len(items), PUT_AT_ONCE):
-        yield items[begin : begin + PUT_AT_ONCE]
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _range(cursor: Any, after: bytes, last: bytes) -> Iterator[tuple[bytes, layout.Buffer]]:

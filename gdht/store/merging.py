@@ -13,8 +13,10 @@ def merged(held: Record | None, new: Record) -> Record:
     if held is None:
         return new
     if new.version > held.version:
-        until_s = max(new.tombstone_until_s, held.kept_until_s)
-        return new._replace(tombstone_until_s=until_s) if until_s > new.expires_at_s else new
+        ends_at_s = new.expires_at_s
+        if held.expires_at_s <= ends_at_s and held.tombstone_until_s <= ends_at_s >= new.tombstone_until_s:
+            return new
+        return new._replace(tombstone_until_s=max(new.tombstone_until_s, held.kept_until_s))
     if new.version < held.version:
         return held
     replication = max(held.replication, new.replication)

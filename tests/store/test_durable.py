@@ -19,6 +19,7 @@ from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
 from gdht.store import durable, group
+from gdht.store.checking import check_tables
 from gdht.store.disk import Disk
 from gdht.store.durable import DurableStore
 from gdht.store.group import GROUP_RECORDS_MAX
@@ -109,7 +110,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
     @rule(now_s=clocks, limit=st.integers(0, 12))
     def expire(self, now_s, limit):
         settled = [key for key, held in self.seen.items() if self.store._disk.get(key) is not None]
-        changing = {key for group in self.store._groups() for key in group.records}
+        changing = {key for group in self.store._layers.groups() for key in group.records}
         due = [key for key in settled if key not in changing and due_s(self.seen[key]) <= now_s]
         due = sorted(due, key=lambda key: (due_s(self.seen[key]), key))[:limit]
         assert self.store.expire(now_s, limit) == len(due)
@@ -211,6 +212,7 @@ class DurableStoreOverLmdb(DurableStoreAgainstDictionaries):
         self.on_disk, self.notes_on_disk = dict(self.seen), dict(self.notes)
         self.store.close()
         self.restart()
+        assert check_tables(self.disk, lambda _number: None) == []
 
     def teardown(self):
         super().teardown()

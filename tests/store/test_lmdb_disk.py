@@ -333,6 +333,50 @@ def test_a_batch_of_thousands_is_whole(open_disk):
     assert disk.expiring(1e9, 9) == []
 
 
+def test_what_a_batch_says_it_replaces_is_not_looked_up(open_disk):
+    disk = open_disk()
+    old = record(1, expires_at_s=10.0)
+    disk.apply(batch(old))
+    new = record(1, stamp=2, expires_at_s=20.0)
+    for _ in range(2):  # the second time changes nothing
+        disk.apply(batch(new)._replace(replaced={key(1): old}))
+        assert disk.expiring(99.0, 9) == [key(1)]
+        assert disk.counts()["due"] == 1
+    disk.apply(Batch({key(1): None, key(2): None}, {}, {}, {key(1): new, key(2): None}))
+    assert disk.counts() == {"records": 0, "due": 0, "digests": 1, "notes": 1}
+
+
+def test_each_read_sees_what_was_applied_before_it(open_disk):
+    disk = open_disk()
+    for number in range(1, 9):
+        disk.apply(batch(record(1, stamp=number)))
+        assert disk.get(key(1)) == record(1, stamp=number)
+        disk.apply(batch(record(2, stamp=number)))
+        assert disk.scan(b"", LAST, 9)[1] == record(2, stamp=number)
+
+
+def test_the_file_does_not_grow_though_reads_see_one_state_for_long(open_disk, tmp_path):
+    disk = open_disk()
+    data = tmp_path / "data" / "data.mdb"
+    sizes = []
+    for _ in range(2):
+        assert disk.get(key(1)) is None
+        for number in range(50):
+            disk.expect_apply(lambda: None)
+            disk.apply(Batch({}, {}, {"clock": bytes([number]) * 3000}))
+        sizes.append(data.stat().st_size)
+    assert sizes[0] == sizes[1] < 20 * 4096
+
+
+def test_who_expects_a_batch_is_told_when_only_the_disk_is_waited_for(open_disk):
+    disk = open_disk()
+    told = []
+    disk.expect_apply(lambda: told.append(disk.get(key(1))))
+    disk.apply(batch(record(1)))
+    disk.apply(batch(record(2)))
+    assert told == [None]
+
+
 def test_scans_keep_to_their_ends_and_their_limit(open_disk):
     disk = open_disk()
     disk.apply(batch(*(record(number) for number in range(5)), Record(LAST, b"", Version(1, 7), 10.0, 3)))

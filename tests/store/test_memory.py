@@ -231,7 +231,7 @@ def test_overwriting_one_key_for_ever_does_not_grow_the_store():
     assert store.count == 1
     assert len(store._due) == len(store._seconds) == 1
     assert store.expire(1e9, 10) == 1
-    left_over = (store._due, store._seconds, store._buckets, store._indexes)
+    left_over = (store._due, store._seconds, store._records._root, store._records.count)
     assert not any(left_over)
 
 

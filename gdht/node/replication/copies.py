@@ -16,6 +16,8 @@ BATCH_RECORDS_MAX = RECORDS_PER_MESSAGE_MAX
 SCAN_RECORDS = 500
 """How many records are read from the store at a time."""
 
+TTL_MS_MAX = TTL_S_MAX * 1000
+
 
 def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
     """Store a copy unless a newer one is here; returns what is held now. Switches: no.
@@ -26,32 +28,34 @@ def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
     Raises: StoreError with reason ttl, too_large, version, or one of the store's own.
     """
     try:
-        _check_copy(node, copy)
-        older = node.store.get(copy.key, now_s)
-        replication = min(max(copy.replication, older.replication if older else 1), node.config.max_replication)
-        held = node.store.put(_to_record(copy, replication, now_s))
+        record = _to_record(node, copy, now_s)
+        held = node.store.held(copy.key)
+        if held is not None and held.replication > record.replication and held.lives(now_s):
+            record = record._replace(replication=min(held.replication, node.config.max_replication))
+        kept = node.store.put_over(held, record)
     except StoreError as error:
         node.stats.store_rejected_writes[error.reason] += 1
         raise
-    node.clock.observe(held.version)
-    return held
+    node.clock.observe(kept.version)
+    return kept
 
 
-def _check_copy(node: NodeState, copy: RecordCopy) -> None:
-    if copy.ttl_ms <= 0 and copy.tombstone_ms <= 0:
+def _to_record(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
+    """A copy as it is kept from now on; one without any life left is a tombstone. Raises: StoreError."""
+    key, ttl_ms, copies, version, value, tombstone_ms = copy
+    if ttl_ms <= 0 and tombstone_ms <= 0:
         raise StoreError("ttl", "nothing is left of its life")
-    if len(copy.value) > VALUE_BYTES_MAX:
-        raise StoreError("too_large", f"{len(copy.value)} bytes are more than {VALUE_BYTES_MAX}")
-    if node.clock.is_ahead(copy.version):
+    if len(value) > VALUE_BYTES_MAX:
+        raise StoreError("too_large", f"{len(value)} bytes are more than {VALUE_BYTES_MAX}")
+    if node.clock.is_ahead(version):
         raise StoreError("version", f"its stamp is more than {CLOCK_AHEAD_S_MAX:.0f} s ahead of our clock")
-
-
-def _to_record(copy: RecordCopy, replication: int, now_s: float) -> Record:
-    """A copy as it is kept from now on; one without any life left is a tombstone."""
-    expires_at_s = now_s + min(copy.ttl_ms / 1000, TTL_S_MAX)
-    tombstone_until_s = now_s + min(copy.tombstone_ms / 1000, TTL_S_MAX) if copy.tombstone_ms > 0 else 0.0
-    record = Record(copy.key, copy.value, copy.version, expires_at_s, replication, tombstone_until_s)
-    return record if copy.ttl_ms > 0 else record.buried()
+    copies_max = node.config.max_replication
+    replication = copies if 1 <= copies <= copies_max else min(max(copies, 1), copies_max)
+    expires_at_s = now_s + (ttl_ms / 1000 if ttl_ms < TTL_MS_MAX else TTL_S_MAX)
+    if tombstone_ms <= 0:
+        return Record(key, value, version, expires_at_s, replication)
+    record = Record(key, value, version, expires_at_s, replication, now_s + min(tombstone_ms / 1000, TTL_S_MAX))
+    return record if ttl_ms > 0 else record.buried()
 
 
 def to_copy(record: Record, now_s: float) -> RecordCopy:
