@@ -12,6 +12,7 @@ from math import inf
 
 from gdht.config import DhtConfig
 from gdht.core.ident import distance, finger_start
+from gdht.core.known_arcs import ARCS_MAX
 from gdht.core.lookup import Found
 from gdht.core.messages import ErrorReason, P2pError, P2pPut, P2pTransfer, Request
 from gdht.core.peer import Peer
@@ -82,10 +83,18 @@ class Node:
     """One member of the ring, or one on its way there."""
 
     def __init__(
-        self, rt: Runtime, me: Peer, config: DhtConfig, store: Store, *, api_address: str = "", admin_address: str = ""
+        self,
+        rt: Runtime,
+        me: Peer,
+        config: DhtConfig,
+        store: Store,
+        *,
+        api_address: str = "",
+        admin_address: str = "",
+        arcs_max: int = ARCS_MAX,
     ) -> None:
         self._rt = rt
-        self._node = NodeState(rt, me, config, store)
+        self._node = NodeState(rt, me, config, store, arcs_max=arcs_max)
         self._node.api_address = api_address
         self._node.admin_address = admin_address
         self._started_at_s = rt.now()

@@ -9,7 +9,7 @@ import logging
 import math
 
 from gdht.config import DhtConfig
-from gdht.core.known_arcs import KnownArcs
+from gdht.core.known_arcs import ARCS_MAX, KnownArcs
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
 from gdht.core.ring import Ring
@@ -52,13 +52,13 @@ class NodeState:
     started again, who may hold what nobody else does, until awaited_until_s at most. remembered_at_s: when whom we know
     was written down. lost: peers that stopped answering. looks: how often one was asked. consistent: whether the last
     look at the ring nearby found nothing wrong; None before the first. left: until when a node that said goodbye is no
-    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard.
+    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard; at most arcs_max.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
     """
 
-    def __init__(self, rt: Runtime, me: Peer, config: DhtConfig, store: Store) -> None:
+    def __init__(self, rt: Runtime, me: Peer, config: DhtConfig, store: Store, *, arcs_max: int = ARCS_MAX) -> None:
         self.me = me
         self.config = config
         self.store = store
@@ -74,7 +74,7 @@ class NodeState:
         self._state = State.STARTING
         self._entered = False
         self.ring = Ring(me, config.successor_list_length)
-        self.known_arcs = KnownArcs(me.ident)
+        self.known_arcs = KnownArcs(me.ident, arcs_max)
         self._views: tuple[Ring, dict[int, int]] = self.ring, {}
         self.founder = False
         self.join_error = ""

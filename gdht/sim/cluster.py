@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 
 from gdht.config import Address, DhtConfig
 from gdht.core.invariant import Member, Violation, best_successor, check_ideal
+from gdht.core.known_arcs import ARCS_MAX
 from gdht.core.records import Version
 from gdht.errors import GdhtError
 from gdht.node.node import Node
@@ -97,10 +98,13 @@ class Cluster:
 
     # Nodes ----------------------------------------------------------------------------------------------------------
 
-    def add(self, bootstrap: list[Host] | None = None) -> Host:
-        """Start a node at a new address. bootstrap: whom to join through, None: the first node and some members."""
+    def add(self, bootstrap: list[Host] | None = None, arcs_max: int = ARCS_MAX) -> Host:
+        """Start a node at a new address. bootstrap: whom to join through, None: the first node and some members.
+
+        arcs_max: how much it remembers of who owns what.
+        """
         number = len(self.hosts) + 1
-        host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT), self._new_disk())
+        host = Host(Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT), self._new_disk(), arcs_max)
         self._start(host, self._usual_list(host) if bootstrap is None else bootstrap)
         self.hosts.append(host)
         return host
@@ -314,7 +318,7 @@ class Cluster:
         rng = Random(f"{self.seed}/{host.address}/{host.runs}")
         skew_s = rng.uniform(-self._skew_s, self._skew_s)
         host.runtime = SimRuntime(host.process, endpoint, rng, skew_s, f"{host.address}/{host.boots}")
-        host.node = Node(host.runtime, host.peer, config, self._store(host))
+        host.node = Node(host.runtime, host.peer, config, self._store(host), arcs_max=host.arcs_max)
         endpoint.serve(host.node.handle, host.node.stats)
         self.observer.started(host)
         self._note(host, "start")

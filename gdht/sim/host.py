@@ -3,6 +3,7 @@
 from gdht.config import Address, parse_address
 from gdht.core.ident import hash_ident
 from gdht.core.invariant import Member
+from gdht.core.known_arcs import ARCS_MAX
 from gdht.core.peer import Peer
 from gdht.core.ring import Ring
 from gdht.node.node import Node
@@ -14,13 +15,14 @@ from gdht.sim.runtime import SimRuntime
 class Host:
     """One address of a cluster and the node that runs there, through crashes and restarts.
 
-    disk: what survives them, None when nothing does.
+    disk: what survives them, None when nothing does. arcs_max: how much its node remembers of who owns what.
     """
 
-    def __init__(self, address: Address, disk: SimDisk | None = None) -> None:
+    def __init__(self, address: Address, disk: SimDisk | None = None, arcs_max: int = ARCS_MAX) -> None:
         self.address = str(address)
         self.peer = Peer(hash_ident(self.address.encode()), self.address)
         self.disk = disk
+        self.arcs_max = arcs_max
         self.runs = 0
         self.boots = 0
         self.process: Process

@@ -104,13 +104,14 @@ class Process:
 
 
 class Task(greenlet):  # type: ignore[misc]  # no types of its own
-    """Something running in a process; a switch into it always comes from the hub."""
+    """Something running in a process; a switch into it always comes from the hub. calls: how many it has made."""
 
     def __init__(self, process: Process, run: Callable[[], object], name: str) -> None:
         super().__init__(parent=process.scheduler.hub)
         self.process = process
         self.name = name
         self.cancelled = False
+        self.calls = 0
         self._work = run
 
     def run(self, _first: object) -> None:

@@ -61,6 +61,7 @@ class SimRuntime:
     def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
         """Ask many at once; yields (index of the request, outcome) as each comes in. Switches: yes."""
         self._process.check_alive()
+        self._scheduler.task.calls += len(requests)
         inbox = Inbox(self._process, timeout_s)
         for index, (peer, request) in enumerate(requests):
             self._endpoint.ask(peer.address, peer.ident, request, timeout_s, inbox.slot(index))
@@ -75,6 +76,7 @@ class SimRuntime:
     def _await(self, address: str, ident: int | None, request: Request | None, timeout_s: float) -> Reply | Peer:
         self._process.check_alive()
         task = self._scheduler.task
+        task.calls += 1
         self._endpoint.ask(address, ident, request, timeout_s, lambda outcome: resume((task, outcome)))
         outcome: Outcome | Peer = self._scheduler.switch()
         if isinstance(outcome, Exception):

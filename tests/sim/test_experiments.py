@@ -10,7 +10,7 @@ from gdht.core.ident import hash_ident
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError
 from gdht.sim.cluster import Cluster
-from gdht.sim.experiments import churn, failures, load, path_length, ring, scale
+from gdht.sim.experiments import calls, churn, failures, load, path_length, ring, scale
 from gdht.sim.experiments.lookups import Sample, tally, true_owner
 from gdht.sim.experiments.plots import draw
 from gdht.sim.experiments.report import Panel, Report, Series, Spread, compare, spread
@@ -171,6 +171,32 @@ def test_scale_tells_what_a_ring_takes_and_what_it_does():
     assert row["memory_bytes"] > 1 << 20
     assert 60 < row["calls"] < 1000
     assert row["ours"]["failed"] == 0
+
+
+# Calls ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_get_is_one_call_where_the_ring_stands_still_and_a_node_has_been_asked_for_a_while():
+    row = calls.measure_still(calls.Options(lookups=400), 64, quiet)
+    assert row.later.mean < 1.1
+    assert row.later.mean < row.first.mean < row.plain.mean
+    assert row.plain.p99 >= 3
+
+
+def test_nodes_that_come_and_go_cost_no_more_calls_than_plain_chord_has():
+    row = calls.measure_moving(calls.Options(lookups=300), 24, 1.0, quiet)
+    assert row.failed == 0
+    assert row.later.mean < row.plain.mean
+
+
+def test_each_size_has_a_row_still_and_one_in_motion(monkeypatch):
+    monkeypatch.setattr(calls, "SIZES", (4, 8, 16))
+    monkeypatch.setattr(calls, "MOVING_NODES_MAX", 8)
+    options = calls.Options(nodes=16, lookups=20, rates=(0.1, 0.4))
+    report = calls.run(options, quiet)
+    rows = [(row["nodes"], row["churn"]) for row in report.results]
+    assert rows == [(4, 0.0), (8, 0.0), (16, 0.0), (4, 0.1), (8, 0.1), (4, 0.4), (8, 0.4)]
+    assert calls.run(options, quiet).results == report.results
 
 
 # Keys -----------------------------------------------------------------------------------------------------------------

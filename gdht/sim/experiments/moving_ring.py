@@ -6,6 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from gdht.core.ident import IDENT_BITS
+from gdht.core.known_arcs import ARCS_MAX
 from gdht.sim.cluster import Cluster
 from gdht.sim.experiments.lookups import Sample, look_up, true_owner
 from gdht.sim.experiments.report import Progress
@@ -34,7 +35,8 @@ class Rates(NamedTuple):
 class MovingRing:
     """A cluster and what happens to it.
 
-    depart: takes one member out. can_depart: whether it may go now.
+    depart: takes one member out. can_depart: whether it may go now. ask: what happens as often as lookups do; None:
+    a lookup through some member.
     samples: every lookup that came to an end, as the asking node lived to see it, and whether it found the owner.
     """
 
@@ -44,6 +46,7 @@ class MovingRing:
         rates: Rates,
         depart: Callable[[Host], None],
         can_depart: Callable[[Host], bool] = lambda _host: True,
+        ask: Callable[[], None] | None = None,
     ) -> None:
         self.cluster = cluster
         self.samples: list[tuple[Sample, bool]] = []
@@ -53,7 +56,7 @@ class MovingRing:
         self._can_depart = can_depart
         self._hosts: dict[int, Host] = {}
         self._rng = Random(f"{cluster.seed}/moving ring/{rates}")
-        self._rates = {self._join: rates.churn, self._take_out: rates.churn, self._ask: rates.lookups}
+        self._rates = {self._join: rates.churn, self._take_out: rates.churn, ask or self._ask: rates.lookups}
         self._due = dict.fromkeys(self._rates, 0.0)
 
     # Before -----------------------------------------------------------------------------------------------------------
@@ -101,9 +104,13 @@ class MovingRing:
 
     def run_lookups(self, lookups: int, progress: Progress) -> None:
         """Let things happen until so many lookups have ended."""
+        self.run_until("lookups", lambda: len(self.samples), lookups, progress)
+
+    def run_until(self, what: str, count: Callable[[], int], wanted: int, progress: Progress) -> None:
+        """Let things happen until there are so many of something."""
         self._begin()
-        while len(self.samples) < lookups:
-            progress("lookups", len(self.samples), lookups)
+        while (done := count()) < wanted:
+            progress(what, done, wanted)
             self._advance(TELL_EVERY_S)
 
     def _begin(self) -> None:
@@ -153,9 +160,14 @@ class MovingRing:
 
     # Who is there -----------------------------------------------------------------------------------------------------
 
-    def _add(self, bootstrap: list[Host]) -> None:
-        host = self.cluster.add(bootstrap)
+    def add(self, arcs_max: int) -> Host:
+        """One more node, that remembers so much of who owns what; it joins soon."""
+        return self._add([self._rng.choice(self._members())], arcs_max)
+
+    def _add(self, bootstrap: list[Host], arcs_max: int = ARCS_MAX) -> Host:
+        host = self.cluster.add(bootstrap, arcs_max)
         self._hosts[host.peer.ident] = host
+        return host
 
     def _members(self) -> list[Host]:
         return [self._hosts[ident] for ident in self.cluster.views()]

@@ -1,7 +1,11 @@
-"""A ring that stands still: ideal tables put in place by hand, real lookups and handlers, messages, no maintenance."""
+"""A ring that stands still: ideal tables put in place by hand, real lookups and handlers, messages, no maintenance.
+
+Every node is sure of its arc, and stays so.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from math import inf
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -110,5 +114,9 @@ class StillRing:
         state = NodeState(rt, me, self._config, MemoryStore(self._config.max_store_bytes))
         state.enter()
         state.set_ring(ideal_ring(self.peers, place, self._config.successor_list_length), Cause.JOINED)
+        before = self.peers[place - 1]
+        state.arc.accepted, state.arc.lease_s = True, inf
+        state.confirm_arc(before, rt.now())
+        state.arc.make_sure(before.ident)
         endpoint.serve(lambda sender, request: handle(state, sender, request, rt.wall()), state.stats)
         return StillNode(process, endpoint, rt, state)

@@ -1,0 +1,225 @@
+"""How many calls a get costs: where a node remembers who owns what, and where each get begins with a lookup.
+
+The second is plain Chord. Rings that stand still have ideal tables, put in place by hand; rings in motion have grown by
+real joins, with all their maintenance, and hold real records.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import NamedTuple
+
+from gdht.config import DhtConfig
+from gdht.core.ident import IDENT_BITS, hash_ident, ident_bytes
+from gdht.core.known_arcs import ARCS_MAX, KnownArcs
+from gdht.core.records import NO_VERSION, Record
+from gdht.node.replication.get import get
+from gdht.sim.cluster import Cluster
+from gdht.sim.experiments import paper
+from gdht.sim.experiments.moving_ring import MovingRing, Rates
+from gdht.sim.experiments.path_length import NEVER_LATE
+from gdht.sim.experiments.report import Panel, Progress, Report, Series, Spread, Table, spread
+from gdht.sim.experiments.still_ring import StillNode, StillRing, place_of
+from gdht.sim.host import Host
+from gdht.sim.network import NetworkOptions
+
+SIZES = (8, 64, 1000, 4096)
+MOVING_NODES_MAX = 1000
+"""Larger rings take too long to grow."""
+
+ASKERS = 8
+"""Through how many nodes a still ring is asked; each remembers for itself."""
+
+WARM_UP_GETS = 2
+"""Before a node counts as one that has been asked for a while: so many gets for each node of the ring."""
+
+KEYS = 1000
+"""How many records a ring in motion holds."""
+
+GETS_PER_S = 20.0
+"""How often a ring in motion is asked, through each of two nodes in turn."""
+
+SETTLE_ROUNDS = 10
+GET_S_MAX = 600.0
+FOREVER_S = 1e12
+
+COUNTED = """\
+calls: requests to other nodes per get, until the client has its answer; 0 where the asked node is the owner.
+plain Chord: each get begins with a lookup; the memory of arcs holds none.
+at first: the first gets through a node. later: after two gets through it for each node of the ring.
+Still rings: ideal tables put in place by hand; random keys, which their owners hold.
+In motion: grown by real joins, 1,000 records; then nodes join and as many crash, at the given rate per 1,000 nodes and
+second; the two nodes that are asked stay. failed: gets that did not bring the value."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides it. nodes: the largest ring. lookups: gets per cell. rates: joins per second in 1,000 nodes."""
+
+    seed: int = 1
+    nodes: int = MOVING_NODES_MAX
+    lookups: int = 2000
+    successors: int = 8
+    rates: Sequence[float] = (max(paper.CHURN),)
+
+
+class Row(NamedTuple):
+    """Calls per get in one ring. churn: joins per second in 1,000 nodes. failed: of all gets that were counted."""
+
+    nodes: int
+    churn: float
+    plain: Spread
+    first: Spread
+    later: Spread
+    failed: int
+
+
+def run(options: Options, progress: Progress) -> Report:
+    """Measure every size, still and in motion."""
+    sizes = [nodes for nodes in SIZES if nodes <= options.nodes] or [options.nodes]
+    rows = [measure_still(options, nodes, progress) for nodes in sizes]
+    for rate in options.rates:
+        rows += [measure_moving(options, nodes, rate, progress) for nodes in sizes if nodes <= MOVING_NODES_MAX]
+    return make_report(options, rows)
+
+
+# Still ----------------------------------------------------------------------------------------------------------------
+
+
+def measure_still(options: Options, nodes: int, progress: Progress) -> Row:
+    """Ask an ideal ring through some of its nodes, one after the other."""
+    rng = Random(f"{options.seed}/calls/{nodes}")
+    first: list[int] = []
+    later: list[int] = []
+    plain: list[int] = []
+    gets = -(-options.lookups // ASKERS)
+    network = NetworkOptions(delay=NEVER_LATE)
+    with StillRing(options.seed, nodes, options.successors, network, paper.TIMEOUT_S) as ring:
+        for done, node in enumerate(rng.sample(ring.nodes, min(ASKERS, nodes))):
+            progress(f"{nodes} nodes, still", done, ASKERS)
+            first += [_get_still(ring, node, rng) for _ in range(gets)]
+            for _ in range(WARM_UP_GETS * nodes - gets):
+                _get_still(ring, node, rng)
+            later += [_get_still(ring, node, rng) for _ in range(gets)]
+            node.state.known_arcs = KnownArcs(node.state.me.ident, 0)
+            plain += [_get_still(ring, node, rng) for _ in range(gets)]
+    return Row(nodes, 0.0, spread(plain), spread(first), spread(later), failed=0)
+
+
+def _get_still(ring: StillRing, node: StillNode, rng: Random) -> int:
+    """The calls of one get of a random key, which is stored first."""
+    ident = rng.getrandbits(IDENT_BITS)
+    key = ident_bytes(ident)
+    owner = ring.nodes[place_of(ring.peers, ident)].state
+    owner.store.put(Record(key, b"value", NO_VERSION, FOREVER_S, 1))
+
+    def run() -> int:
+        assert get(node.rt, node.state, key).result == "success", "nothing is missing in a ring that stands still"
+        return ring.scheduler.task.calls
+
+    calls = ring.scheduler.run_task(node.process, run, GET_S_MAX)
+    owner.store.remove(key, NO_VERSION)
+    assert calls is not None, "no node of this ring dies"
+    return calls
+
+
+# In motion ------------------------------------------------------------------------------------------------------------
+
+
+class Asker:
+    """Makes one get after the other through one of two nodes. calls: by node, of each get; failed: by node."""
+
+    def __init__(self, cluster: Cluster, keys: Sequence[bytes]) -> None:
+        self.hosts: list[Host] = []
+        self.calls: list[list[int]] = []
+        self.failed = 0
+        self._cluster = cluster
+        self._keys = keys
+        self._rng = Random(f"{cluster.seed}/gets")
+        self._turn = 0
+
+    def add(self, host: Host) -> None:
+        """Ask through this node, too."""
+        self.hosts.append(host)
+        self.calls.append([])
+
+    @property
+    def done(self) -> int:
+        """How many gets have ended through the node that has the fewest."""
+        return min(map(len, self.calls))
+
+    def ask(self) -> None:
+        """Get some key through the node whose turn it is, soon."""
+        self._turn = (self._turn + 1) % len(self.hosts)
+        host, calls, key = self.hosts[self._turn], self.calls[self._turn], self._rng.choice(self._keys)
+
+        def run() -> None:
+            self.failed += host.node.get(key).result != "success"
+            calls.append(self._cluster.scheduler.task.calls)
+
+        host.process.spawn(run, "get")
+
+    def begin(self) -> list[list[int]]:
+        """What was counted so far; count from 0 again."""
+        counted, self.calls = self.calls, [[] for _ in self.hosts]
+        return counted
+
+
+def measure_moving(options: Options, nodes: int, rate: float, progress: Progress) -> Row:
+    """Grow a ring with two nodes that are asked, one of which remembers; fill it; set it in motion and ask."""
+    config = DhtConfig(
+        successor_list_length=options.successors, stabilize_interval=paper.STABILIZE_S, call_timeout=paper.TIMEOUT_S
+    )
+
+    def tell(what: str, done: int, total: int) -> None:
+        progress(f"{nodes} nodes, {rate:g} joins per s: {what}", done, total)
+
+    keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(KEYS)]
+    with Cluster(options.seed, config, paper.network(late=False), safe=False) as cluster:
+        asker = Asker(cluster, keys)
+        rates = Rates(rate * nodes / 1000, GETS_PER_S)
+        ring = MovingRing(cluster, rates, cluster.crash, lambda host: host not in asker.hosts, asker.ask)
+        ring.grow(nodes - 2, tell)
+        for arcs_max in (0, ARCS_MAX):
+            asker.add(ring.add(arcs_max))
+            cluster.wait_until_joined()
+        ring.settle(SETTLE_ROUNDS, tell)
+        for key in keys:
+            cluster.put(asker.hosts[0], key, b"value")
+        ring.run_until("gets", lambda: asker.done, options.lookups, tell)
+        plain, first = asker.begin()
+        ring.run_until("gets to warm up", lambda: asker.done, max(WARM_UP_GETS * nodes - options.lookups, 0), tell)
+        asker.begin()
+        ring.run_until("later gets", lambda: asker.done, options.lookups, tell)
+        plain_later, later = asker.begin()
+        return Row(nodes, rate, spread(plain + plain_later), spread(first), spread(later), asker.failed)
+
+
+# Report ---------------------------------------------------------------------------------------------------------------
+
+
+def make_report(options: Options, rows: Sequence[Row]) -> Report:
+    """Plain Chord beside nodes that remember."""
+    columns = ("nodes>", "joins per s>", "plain Chord>", "at first>", "later>", "failed>")
+    cells = [
+        (row.nodes, f"{row.churn:g}" if row.churn else None, row.plain, row.first, row.later, row.failed)
+        for row in rows
+    ]
+    return Report(
+        "calls",
+        asdict(options),
+        [
+            {**row._asdict(), **{name: getattr(row, name)._asdict() for name in ("plain", "first", "later")}}
+            for row in rows
+        ],
+        [Table("Calls per get: mean (1st, 99th percentile)", columns, cells)],
+        [_panel("Still", [row for row in rows if not row.churn])],
+        COUNTED,
+    )
+
+
+def _panel(title: str, rows: Sequence[Row]) -> Panel:
+    x = [row.nodes for row in rows]
+    lines = (("plain Chord", "plain"), ("at first", "first"), ("later", "later"))
+    series = [Series(label, x, [getattr(row, name).mean for row in rows]) for label, name in lines]
+    return Panel(title, "nodes", "calls per get", series, doubling=True)
