@@ -17,7 +17,7 @@ from gdht.core.peer import Peer
 from gdht.errors import CallTimeout
 from gdht.net.calls import Call
 from gdht.net.pool import Pool
-from gdht.node.express import PutPlan
+from gdht.node.express import OwnValues, PutPlan
 from gdht.node.later import Answer, Later
 from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
@@ -36,6 +36,7 @@ class ExpressNode(Protocol):
 
     @property
     def me(self) -> Peer: ...
+    def own_values(self) -> OwnValues | None: ...
     def plan_get(self, key: bytes) -> Peer | None: ...
     def finish_get(self, key: bytes, asked: Asked) -> GetOutcome: ...
     def plan_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None: ...
@@ -54,6 +55,10 @@ class Express:
         self.timeout_s = timeout_s
         self._pool = pool
         self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
+
+    def own_values(self) -> OwnValues | None:
+        """What the node answers without anybody else, until the next switch. Switches: no."""
+        return self.node.own_values()
 
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
         """Send a request on its way; False when this way does not lead there. Switches: no."""

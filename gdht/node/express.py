@@ -4,10 +4,10 @@ Decisions only; `gdht.net.express` sends and waits. A plan comes from what this 
 knows too little, or the answers leave anything open, there is no plan or no verdict, and the long way goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gdht.core.ident import key_ident
+from gdht.core.ident import in_open, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
@@ -15,6 +15,48 @@ from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, 
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
 from gdht.node.status import State
+
+
+class OwnValues:
+    """What a node answers at once, as it is until the next switch: the values of what it surely owns.
+
+    start, me: of (start, me]; the whole circle when they are the same.
+    """
+
+    __slots__ = ("_me", "_now_s", "_start", "_value", "_wraps")
+
+    def __init__(self, start: int, me: int, value: Callable[[bytes, float], bytes | None], now_s: float) -> None:
+        self._start = start
+        self._me = me
+        self._wraps = start >= me
+        self._value = value
+        self._now_s = now_s
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under a key; None when it takes more to know. Switches: no."""
+        ident = int.from_bytes(key, "big")
+        if self._wraps:
+            if self._me < ident <= self._start:
+                return None
+        elif not self._start < ident <= self._me:
+            return None
+        return self._value(key, self._now_s)
+
+
+def own_values(node: NodeState, now_s: float) -> OwnValues | None:
+    """What can be answered from local state, under the same conditions as `try_get`; None: nothing. Switches: no.
+
+    now_s: by the clock of lives.
+    """
+    ring, me = node.ring, node.me.ident
+    if node.state is not State.ACTIVE or (ring.successors and not ring.predecessors):
+        return None
+    start = node.arc.surely_ours()
+    if start is None:
+        return OwnValues(me, me, node.store.value, now_s) if ring.alone else None
+    if ring.predecessors and in_open(ring.predecessors[0].ident, start, me):
+        start = ring.predecessors[0].ident
+    return OwnValues(start, me, node.store.value, now_s)
 
 
 class PutPlan(NamedTuple):

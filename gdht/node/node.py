@@ -24,7 +24,7 @@ from gdht.node.acquaintances import find_again, remember, write_memory
 from gdht.node.bootstrap import enter_ring
 from gdht.node.check import check, check_nearby
 from gdht.node.clock import Clock
-from gdht.node.express import PutPlan, judge_put, plan_get, plan_put
+from gdht.node.express import OwnValues, PutPlan, judge_put, own_values, plan_get, plan_put
 from gdht.node.failures import FailedRequest
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
@@ -172,6 +172,10 @@ class Node:
         return try_get(self._node, key, self._node.clock.lives_s())
 
     # What goes the express way; see `gdht.node.express`.
+
+    def own_values(self) -> OwnValues | None:
+        """What is answered from local state, until the next switch; None: nothing. Switches: no."""
+        return own_values(self._node, self._node.clock.lives_s())
 
     def plan_get(self, key: bytes) -> Peer | None:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""

@@ -11,7 +11,7 @@ from math import inf
 
 from gdht.config import DhtConfig
 from gdht.core.arcs import Arc
-from gdht.core.ident import in_open, in_open_closed
+from gdht.core.ident import IDENTS, in_open, in_open_closed
 from gdht.core.ring import Ring
 from gdht.node.health import PATIENCE
 
@@ -93,6 +93,20 @@ class OwnArc:
         """Whether we are the owner of a place and surely have the newest versions of what is there. Switches: no."""
         sure = self.sure_from is not None and in_open_closed(ident, self.sure_from, self._me)
         return sure and self.is_ours(ident)
+
+    def surely_ours(self) -> int | None:
+        """Where the widest part (start, me] begins of which we are sure as above; None: there is none. Switches: no."""
+        if self.sure_from is None:
+            return None
+        if self._alone:
+            return self.sure_from
+        if not self.accepted or self._leased_from is None or self._now() >= self.leased_until_s:
+            return None
+        return self._narrower(self._leased_from, self.sure_from)
+
+    def _narrower(self, one: int, other: int) -> int:
+        """Of two places where a part begins that ends at ours, the one nearer to it; our own is the furthest."""
+        return one if (self._me - one - 1) % IDENTS <= (self._me - other - 1) % IDENTS else other
 
     @property
     def receiving(self) -> bool:

@@ -22,6 +22,10 @@ RECORD_OVERHEAD_BYTES = 540
 HEADER = Struct(">Q32sBBdd")
 """Stamp, coordinator, replication, is_tombstone, expires_at_s, tombstone_until_s; the value follows."""
 
+LIFE = Struct(">Bd")
+LIFE_AT = 8 + IDENT_BYTES + 1
+"""is_tombstone and expires_at_s, and where in the header they stand."""
+
 _NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 
 
@@ -61,6 +65,13 @@ class MemoryStore:
             return None
         record = _unpacked(key, data)
         return record if record.expires_at_s > now_s and not record.is_tombstone else None
+
+    def value(self, key: bytes, now_s: float) -> bytes | None:
+        data = self._records.get(key)
+        if data is None:
+            return None
+        is_tombstone, expires_at_s = LIFE.unpack_from(data, LIFE_AT)
+        return data[HEADER.size :] if expires_at_s > now_s and not is_tombstone else None
 
     def held(self, key: bytes) -> Record | None:
         data = self._records.get(key)

@@ -24,7 +24,7 @@ from gdht.wire.framing import (
     P2pSplitter,
     Splitter,
 )
-from gdht.wire.packed import PACKED
+from gdht.wire.packed import GET_FRAME, GET_HEADER, PACKED, gets_in_front
 from gdht.wire.parts import Decode, Encode, Packed
 from gdht.wire.schema import BODIES
 
@@ -194,6 +194,7 @@ class DhtDecoder(_Decoder[DhtSplitter]):
     """
 
     def __init__(self, accepted: Collection[type] = (m.DhtPut, m.DhtGet)) -> None:
+        self._takes_gets = m.DhtGet in accepted
         numbers = [MESSAGE_TYPES[message] for message in accepted]
         super().__init__(DhtSplitter({number: _LIMITS[number] for number in numbers}))
 
@@ -201,6 +202,11 @@ class DhtDecoder(_Decoder[DhtSplitter]):
         """The messages that `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
         self._check()
         messages: list[DhtMessage] = []
+        if self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER and self._splitter.is_empty:
+            messages = gets_in_front(data)  # the most frequent of all
+            data = data[len(messages) * GET_FRAME.size :]
+            if not data:
+                return messages
         try:
             for type_number, buffer, start, end in self._splitter.split(data):
                 messages.append(_DECODERS[type_number](buffer, start, end))

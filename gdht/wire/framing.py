@@ -62,6 +62,11 @@ class Splitter:
         self._rest = bytearray()
         self._wanted = 0  # so many bytes of `_rest` before it is worth looking again
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether what comes next begins a frame."""
+        return not self._rest
+
     def _buffer(self, data: Chunk) -> bytes:
         """What is to be looked at now; empty when more must come first."""
         if not self._rest:

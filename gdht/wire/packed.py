@@ -19,6 +19,7 @@ from gdht.wire.packed_records import RECORDS
 from gdht.wire.parts import FLAGGED, U16, Packed, empty, encode_ident, finish, key_bytes, key_only, short
 from gdht.wire.schema import MAGIC
 
+_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 _DHT_PUT = Struct(">HBB32s")
 _HELLO = Struct(">4sBBB")
 _REPLY_SUCCESSOR = Struct(">32sB32s")
@@ -44,6 +45,21 @@ def _encode_dht_success(message: m.DhtSuccess) -> bytes:
 def _decode_dht_success(buffer: bytes, start: int, end: int) -> m.DhtSuccess:
     value_at = start + IDENT_BYTES
     return m.DhtSuccess(buffer[start:value_at], buffer[value_at:end])
+
+
+GET_FRAME = Struct(f">4s{IDENT_BYTES}s")
+GET_HEADER = DHT_HEADER.pack(GET_FRAME.size, m.MESSAGE_TYPES[m.DhtGet])
+
+
+def gets_in_front(data: bytes | bytearray | memoryview) -> list[m.DhtMessage]:
+    """The whole frames of a DhtGet that `data` begins with, up to one that is none."""
+    gets: list[m.DhtMessage] = []
+    whole = len(data) // GET_FRAME.size * GET_FRAME.size
+    for header, key in GET_FRAME.iter_unpack(data if whole == len(data) else data[:whole]):
+        if header != GET_HEADER:
+            break
+        gets.append(_NEW(m.DhtGet, (key,)))
+    return gets
 
 
 _SUCCESS_TYPE = m.MESSAGE_TYPES[m.DhtSuccess]

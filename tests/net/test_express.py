@@ -59,6 +59,9 @@ class Gateway(FakeNode):
     def try_put(self, key, value, ttl_s, replication):
         return None
 
+    def own_values(self):
+        return None
+
     def plan_get(self, key):
         return self.owner
 
