@@ -1,9 +1,9 @@
 """Calls under way: each has one outcome, counted once; those asked for together share a deadline and one waiter."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub
 from gevent.event import Event
@@ -121,34 +121,62 @@ class BatchCall(Call):
 
 
 class Batch:
-    """The calls of one caller. They end at the deadline whether or not the caller still waits for them."""
+    """The calls of one caller: `gdht.node.runtime.Calls`. submit: sends a call.
 
-    def __init__(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float, stats: Stats) -> None:
+    They end at their deadline whether or not the caller still waits for them.
+    """
+
+    def __init__(self, submit: Callable[[Call], None], timeout_s: float, stats: Stats) -> None:
         self.stats = stats
         self.timeout_s = timeout_s
-        self.calls = [BatchCall(self, index, peer, request) for index, (peer, request) in enumerate(requests)]
-        self._open = dict(enumerate(self.calls))
+        self._submit = submit
+        self._asked = 0
+        self._open: dict[int, Call] = {}
         self._outcomes: deque[tuple[int, Outcome]] = deque()
         self._news = Event()
-        self._timer = get_hub().loop.timer(timeout_s)
-        self._timer.start(self._expire, update=True)
+        self._timers: list[Any] = []
+
+    def ask(self, requests: Sequence[tuple[Peer, Request]]) -> None:
+        """Send these too. Switches: no. Raises: LocalProtocolError when a request cannot be encoded."""
+        if not requests:
+            return
+        indices = range(self._asked, self._asked + len(requests))
+        calls = {index: BatchCall(self, index, *request) for index, request in zip(indices, requests, strict=True)}
+        self._asked += len(calls)
+        self._open.update(calls)
+        timer = get_hub().loop.timer(self.timeout_s)
+        timer.start(self._expire, indices, update=True)
+        self._timers.append(timer)
+        for call in calls.values():
+            self._submit(call)
 
     def take(self, index: int, outcome: Outcome) -> None:
         """The outcome of a call is known. Switches: no."""
         del self._open[index]
         self._outcomes.append((index, outcome))
         if not self._open:
-            self._timer.close()
+            while self._timers:
+                self._timers.pop().close()
         self._news.set()
 
-    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
-        """Each outcome as it comes in. Switches: yes."""
-        while self._outcomes or self._open:
-            while not self._outcomes:
-                self._news.clear()
-                self._news.wait()
-            yield self._outcomes.popleft()
+    def __iter__(self) -> Iterator[tuple[int, Outcome]]:
+        return self
 
-    def _expire(self) -> None:
-        for call in list(self._open.values()):
+    def __next__(self) -> tuple[int, Outcome]:
+        if not self._outcomes and not self._open:
+            raise StopIteration
+        while not self._outcomes:
+            self._news.clear()
+            self._news.wait()
+        return self._outcomes.popleft()
+
+    def within(self, seconds: float) -> tuple[int, Outcome] | None:
+        """The next outcome, should it come in so many seconds. Switches: maybe."""
+        if not self._outcomes and self._open:
+            self._news.clear()
+            self._news.wait(seconds)
+        return self._outcomes.popleft() if self._outcomes else None
+
+    def _expire(self, indices: range) -> None:
+        for call in [self._open[index] for index in indices if index in self._open]:
             call.expire()

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
 from gdht.net.calls import Batch
 from gdht.net.pool import Pool
-from gdht.node.runtime import Outcome, Signal, Task
+from gdht.node.runtime import Calls, Signal, Task
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +103,11 @@ class GeventRuntime:
             raise outcome.with_traceback(None)  # the same error may end many calls
         return outcome
 
-    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
-        """Ask many at once; yields (index of the request, outcome) as each comes in. Switches: when iterated."""
-        if not requests:
-            return iter(())
-        batch = Batch(requests, timeout_s, self._pool.stats)
-        for call in batch.calls:
-            self._pool.submit(call)
-        return batch.outcomes()
+    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Calls:
+        """Ask many at once. Switches: when iterated."""
+        batch = Batch(self._pool.submit, timeout_s, self._pool.stats)
+        batch.ask(requests)
+        return batch
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at this address. Switches: yes. Raises: see Runtime."""

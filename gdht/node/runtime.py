@@ -34,6 +34,19 @@ class Signal(Protocol):
         """Wait until set, at most `timeout_s` seconds, and clear it; True when it was set. Switches: yes."""
 
 
+class Calls(Iterator[tuple[int, Outcome]], Protocol):
+    """Calls under way: (index of the request, outcome) of each as it comes in. Switches: yes, when iterated.
+
+    Stop iterating when you know enough: what is still under way goes on by itself and its answer is dropped.
+    """
+
+    def ask(self, requests: Sequence[tuple[Peer, Request]]) -> None:
+        """Send these too, each with as much time as the first were given; the indices go on. Switches: no."""
+
+    def within(self, seconds: float) -> tuple[int, Outcome] | None:
+        """The next outcome, should it come in so many seconds; None when there is none by then. Switches: maybe."""
+
+
 class Runtime(Protocol):
     """Everything a node may ask of the world."""
 
@@ -71,12 +84,8 @@ class Runtime(Protocol):
         ERROR frame; see `retriable`), RemoteProtocolError (the peer's answer does not fit; do not ask it again).
         """
 
-    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
-        """Ask many at once; yields (index of the request, outcome) as each comes in. Switches: yes.
-
-        Every request is sent before the first yield. Stop iterating when you know enough: what is still under way
-        goes on by itself and its answer is dropped.
-        """
+    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Calls:
+        """Ask many at once; every request is sent before the first outcome is told. Switches: when iterated."""
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at this address (`host:port`, a name or a literal), from its HELLO. Switches: yes.

@@ -6,7 +6,7 @@ from random import Random
 
 from gdht.core.messages import Reply, Request
 from gdht.core.peer import Peer
-from gdht.node.runtime import Outcome
+from gdht.node.runtime import Calls, Outcome
 from gdht.sim.endpoint import Endpoint
 from gdht.sim.process import Process, Signal, Task, resume
 
@@ -58,14 +58,11 @@ class SimRuntime:
         assert not isinstance(outcome, Peer)
         return outcome
 
-    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Outcome]]:
-        """Ask many at once; yields (index of the request, outcome) as each comes in. Switches: yes."""
-        self._process.check_alive()
-        self._scheduler.task.calls += len(requests)
-        inbox = Inbox(self._process, timeout_s)
-        for index, (peer, request) in enumerate(requests):
-            self._endpoint.ask(peer.address, peer.ident, request, timeout_s, inbox.slot(index))
-        return (inbox.take() for _ in requests)
+    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Calls:
+        """Ask many at once. Switches: when iterated."""
+        inbox = Inbox(self._process, self._endpoint, timeout_s)
+        inbox.ask(requests)
+        return inbox
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at this address, from its HELLO. Switches: yes. Raises: as the protocol says."""
@@ -87,12 +84,45 @@ class SimRuntime:
 class Inbox:
     """Outcomes of many calls, in order of arrival, for one taker at a time; each comes within `timeout_s`."""
 
-    def __init__(self, process: Process, timeout_s: float) -> None:
+    def __init__(self, process: Process, endpoint: Endpoint, timeout_s: float) -> None:
+        self._process = process
+        self._endpoint = endpoint
         self._timeout_s = timeout_s
+        self._asked = 0
+        self._taken = 0
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._signal = Signal(process)
 
-    def slot(self, index: int) -> Callable[[Outcome | Peer], None]:
+    def ask(self, requests: Sequence[tuple[Peer, Request]]) -> None:
+        """Send these too. Switches: no."""
+        self._process.check_alive()
+        self._process.scheduler.task.calls += len(requests)
+        for peer, request in requests:
+            self._endpoint.ask(peer.address, peer.ident, request, self._timeout_s, self._slot(self._asked))
+            self._asked += 1
+
+    def __iter__(self) -> Iterator[tuple[int, Outcome]]:
+        return self
+
+    def __next__(self) -> tuple[int, Outcome]:
+        if self._taken == self._asked:
+            raise StopIteration
+        while not self._arrived:
+            self._signal.wait(self._timeout_s)
+        return self._take()
+
+    def within(self, seconds: float) -> tuple[int, Outcome] | None:
+        """The next outcome, should it come in so many seconds. Switches: maybe."""
+        ends_s = self._process.scheduler.now + seconds
+        while not self._arrived and self._taken < self._asked and self._process.scheduler.now < ends_s:
+            self._signal.wait(ends_s - self._process.scheduler.now)
+        return self._take() if self._arrived else None
+
+    def _take(self) -> tuple[int, Outcome]:
+        self._taken += 1
+        return self._arrived.popleft()
+
+    def _slot(self, index: int) -> Callable[[Outcome | Peer], None]:
         """Where the outcome of one call goes."""
 
         def put(outcome: Outcome | Peer) -> None:
@@ -101,9 +131,3 @@ class Inbox:
             self._signal.set()
 
         return put
-
-    def take(self) -> tuple[int, Outcome]:
-        """The next outcome. Switches: yes."""
-        while not self._arrived:
-            self._signal.wait(self._timeout_s)
-        return self._arrived.popleft()

@@ -367,6 +367,48 @@ def test_abandoned_calls_are_carried_out_all_the_same(world, rt):
     assert world.stats.rpc_sent_requests == {("p2p_ping", "ok"): 3}
 
 
+def test_an_outcome_that_is_there_in_time_is_told(world, rt):
+    peer = world.serve(7, answer_ping)
+    assert world.run(lambda: rt.calls([(peer, P2pPing())], LONG_S).within(LONG_S)) == (0, P2pAck())
+
+
+def test_one_that_is_not_is_told_later(world, rt):
+    def work():
+        calls = rt.calls([(world.silent(7), P2pPing())], LATE_S)
+        early, waited_s = timed(rt, lambda: calls.within(SHORT_S))
+        return early, waited_s, list(calls)
+
+    early, waited_s, [(index, outcome)] = world.run(work)
+    assert early is None
+    assert SHORT_S * 0.99 <= waited_s < LATE_S
+    assert (index, type(outcome)) == (0, CallTimeout)
+
+
+def test_others_can_be_asked_meanwhile_and_the_indices_go_on(world, rt):
+    """Each has its own time from when it was asked."""
+    silent, peers = world.silent(7), [world.serve(ident, answer_ping) for ident in (8, 9)]
+
+    def work():
+        calls = rt.calls([(silent, P2pPing())], 4 * SHORT_S)
+        assert calls.within(SHORT_S) is None
+        calls.ask([(peer, P2pPing()) for peer in (*peers, silent)])
+        started_s = rt.now()
+        outcomes = list(calls)
+        return outcomes, rt.now() - started_s, calls.within(LONG_S)
+
+    outcomes, waited_s, after = world.run(work)
+    assert sorted(index for index, _ in outcomes[:2]) == [1, 2]
+    assert [(index, type(outcome)) for index, outcome in outcomes[2:]] == [(0, CallTimeout), (3, CallTimeout)]
+    assert waited_s >= 4 * SHORT_S * 0.99
+    assert after is None
+
+
+def test_nothing_is_waited_for_where_nothing_was_asked(world, rt):
+    outcome, waited_s = world.run(lambda: timed(rt, lambda: rt.calls([], LONG_S).within(LONG_S)))
+    assert outcome is None
+    assert waited_s < LATE_S
+
+
 # Replies that wait for a disk -----------------------------------------------------------------------------------------
 
 
