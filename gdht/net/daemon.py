@@ -17,6 +17,7 @@ from gevent.event import Event
 from gdht.config import Address, Config
 from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
+from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
 from gdht.net.disk import DiskThread, try_again, write_identity
@@ -110,6 +111,7 @@ class Daemon:
         self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
         self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node)
         self.admin_server = self._make_admin(admin)
+        garbage.settle()
         self._begin()
 
     def _open_admin(self, opened: ExitStack) -> socket.socket | None:
