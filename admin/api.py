@@ -9,6 +9,7 @@ from gdht.core.ident import key_ident
 from gdht.core.placement import Role
 from gdht.node.failures import FAILURES_MAX, NOT_FOUND_MAX
 
+from .answers import json_answer
 from .ring_view import ring_view
 from .serialize import check_json, events_json, node_json, ring_json, trace_json, walk_json
 from .serialize_keys import key_json, keys_json, requests_json
@@ -59,21 +60,24 @@ class Api:
 
     def walk(self) -> Response:
         """Every node of the ring."""
-        return jsonify(walk_json(self._source.walk()))
+        walk, turns = self._source.walk(), self._source.turns()
+        return json_answer(turns, walk_json(walk, turns))
 
     def check(self) -> Response:
         """Whether the ring is right; one that is not is an answer too."""
-        return jsonify(check_json(self._source.check()))
+        check, turns = self._source.check(), self._source.turns()
+        return json_answer(turns, check_json(check, turns))
 
     def events(self) -> Response:
         """What happened to this node's pointers after event `since`, the oldest `limit` of it."""
         limit = min(checked_number("limit", EVENTS_MAX), EVENTS_MAX)
         last = max((event.number for event in self._source.events(0)), default=0)
-        return jsonify(events_json(self._source.events(checked_number("since", 0)), last, limit))
+        events, turns = self._source.events(checked_number("since", 0)), self._source.turns()
+        return json_answer(turns, events_json(events, last, limit, turns))
 
     def view(self) -> Response:
         """What the ring page draws; made for that page, and free to change with it."""
-        return jsonify(ring_view(self._source))
+        return json_answer(self._source.turns(), {**ring_view(self._source)})
 
     def key(self, key: str) -> tuple[Response, int]:
         """Who should hold a key and who does; 503 when its owner cannot be found."""
@@ -84,13 +88,15 @@ class Api:
         """The keys this node keeps, by pages: `role`, `after` a key, at most `limit`."""
         role, after = checked_role(request.args.get("role", "")), request.args.get("after", "")
         limit = min(checked_number("limit", KEYS_DEFAULT, least=1), KEYS_MAX)
-        return jsonify(keys_json(self._source.keys(role, checked_key(after) if after else b"", limit)))
+        page, turns = self._source.keys(role, checked_key(after) if after else b"", limit), self._source.turns()
+        return json_answer(turns, keys_json(page, turns))
 
     def requests(self) -> Response:
         """Recent requests of clients that did not succeed, newest first, of one `key` or all."""
         key = request.args.get("key")
         found = self._source.failures(None if key is None else checked_key(key))
-        return jsonify(requests_json(found[: checked_number("limit", REQUESTS_MAX)]))
+        turns = self._source.turns()
+        return json_answer(turns, requests_json(found[: checked_number("limit", REQUESTS_MAX)], turns))
 
     def trace(self, key: str) -> Response:
         """A lookup step by step; a failed lookup is an answer too."""

@@ -39,10 +39,21 @@ FORM_BYTES_MAX = 4096
 logger = logging.getLogger(__name__)
 
 
-def create_app(status: Callable[[], NodeStatus], queries: Queries, actions: Actions, token: str = "") -> Flask:
+def _stay() -> None:
+    """Let nobody else run: there is nobody."""
+
+
+def create_app(
+    status: Callable[[], NodeStatus],
+    queries: Queries,
+    actions: Actions,
+    token: str = "",
+    give_way: Callable[[], None] = _stay,
+) -> Flask:
     """The admin port as a WSGI application.
 
-    status: a fresh snapshot per call, never switching. token: empty lets everybody in.
+    status: a fresh snapshot per call, never switching. token: empty lets everybody in. give_way: lets others run; called
+    every few milliseconds while a long answer is made.
     """
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Allow names only what there is
@@ -51,7 +62,7 @@ def create_app(status: Callable[[], NodeStatus], queries: Queries, actions: Acti
     app.json.sort_keys = False  # the order of the documentation
     app.jinja_options = {**app.jinja_options, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters.update(text.FILTERS)
-    source, guard = Source(status, queries), Guard(token)
+    source, guard = Source(status, queries, give_way), Guard(token)
     parts = (Probes(source), Metrics(source), Api(source), Pages(source))
     acting = (ActionApi(actions, guard), DeparturePage(source, actions, guard))
     for part in (*parts, *acting):

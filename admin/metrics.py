@@ -28,6 +28,7 @@ class Metrics:
     """The scrape of one node."""
 
     def __init__(self, source: Source) -> None:
+        self._source = source
         self._registry = CollectorRegistry()
         self._registry.register(NodeCollector(source))
         PlatformCollector(registry=self._registry)
@@ -41,8 +42,9 @@ class Metrics:
         return routes
 
     def metrics(self) -> Response:
-        """Everything in Prometheus' text format."""
-        return Response(write_text(self._registry.collect()), content_type=CONTENT_TYPE)
+        """Everything in Prometheus' text format; each metric is of one moment, all of them of nearly the same one."""
+        text = write_text(self._source.turns().over(self._registry.collect()))
+        return Response(text, content_type=CONTENT_TYPE)
 
 
 class NodeCollector(Collector):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import log2
 from typing import TypeVar
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask import Blueprint, Response, jsonify, make_response, redirect, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from gdht.core.ident import key_ident
@@ -15,6 +15,7 @@ from gdht.node.journal import EVENTS_MAX, Event
 from gdht.node.stats import Histogram
 from gdht.node.status import NodeStatus
 
+from .answers import page
 from .api import KEYS_MAX, checked_key, checked_number, checked_role
 from .metric_table import OPERATIONS
 from .quantiles import quantile
@@ -58,7 +59,7 @@ class Pages:
     def overview(self) -> str:
         """This node: its state, neighbours and numbers."""
         status = self._source.status()
-        return render_template("overview.html", status=status, admin_url=admin_url, **_numbers(status))
+        return self._page("overview.html", status=status, admin_url=admin_url, **_numbers(status))
 
     def ring(self) -> Response:
         """The ring as a drawing and a table; JSON for those who ask for it."""
@@ -68,8 +69,9 @@ class Pages:
         shapes = {role: shape_path(role, 7) for role in ROLES}
         view = ring_view(self._source)
         status = self._source.status()
-        page = render_template("ring.html", status=status, view=view, legend=shapes, check=None, shown_max=0)
-        return make_response(page)
+        return make_response(
+            self._page("ring.html", status=status, view=view, legend=shapes, check=None, shown_max=0)
+        )
 
     def check(self) -> tuple[str, int]:
         """Whether the ring is right, and what is wrong with it."""
@@ -79,15 +81,13 @@ class Pages:
         except GdhtError as error:
             code, problem = (503 if error.retriable else 502), str(error)
         status = self._source.status()
-        page = render_template(
-            "check.html", status=status, check=check, problem=problem, shown_max=VIOLATIONS_SHOWN_MAX
-        )
-        return page, code
+        parts = {"check": check, "problem": problem, "shown_max": VIOLATIONS_SHOWN_MAX}
+        return self._page("check.html", status=status, **parts), code
 
     def events(self) -> str:
         """What happened to this node's pointers, newest first."""
         newest = reversed(self._source.events(0)[-EVENTS_SHOWN_MAX:])
-        return render_template(
+        return self._page(
             "events.html",
             status=self._source.status(),
             rows=[_event_row(event) for event in newest],
@@ -98,7 +98,7 @@ class Pages:
     def requests(self) -> tuple[str, int]:
         """Which requests of clients did not succeed lately, and why."""
         code, asked, found, problem = self._asked(self._source.failures)
-        page = render_template(
+        text = self._page(
             "requests.html",
             status=self._source.status(),
             asked=asked,
@@ -109,7 +109,7 @@ class Pages:
             failures_max=FAILURES_MAX,
             not_found_max=NOT_FOUND_MAX,
         )
-        return page, code
+        return text, code
 
     def keys(self) -> tuple[str, int]:
         """Where a key should be, and where it is; without one, which keys this node keeps."""
@@ -118,30 +118,29 @@ class Pages:
             code = 503 if report and report.error else code
             status = self._source.status()
             parts = {"report": report, "verdict": report and verdict(report), "moods": MOODS}
-            return render_template(
-                "keys.html", status=status, asked=asked, problem=problem, form=KEY_FORM, **parts
-            ), code
+            return self._page("keys.html", status=status, asked=asked, problem=problem, form=KEY_FORM, **parts), code
         return self._own_keys(), code
 
     def _own_keys(self) -> str:
         role = checked_role(request.args.get("role", ""))
         after = request.args.get("after", "")
         limit = min(checked_number("limit", KEYS_SHOWN_MAX, least=1), KEYS_MAX)
-        page = self._source.keys(role, checked_key(after) if after else b"", limit)
-        status = self._source.status()
-        return render_template(
-            "keys.html", status=status, asked="", form=KEY_FORM, page=page, role=role, roles=list(Role), limit=limit
-        )
+        held = self._source.keys(role, checked_key(after) if after else b"", limit)
+        parts = {"page": held, "role": role, "roles": list(Role), "limit": limit}
+        return self._page("keys.html", status=self._source.status(), asked="", form=KEY_FORM, **parts)
 
     def trace(self) -> tuple[str, int]:
         """How a lookup of a key goes, step by step."""
         code, asked, trace, problem = self._asked(lambda key: self._source.trace(key_ident(key)))
         status = self._source.status()
         ideal = log2(max(1.0, status.estimated_nodes)) / 2
-        page = render_template(
+        text = self._page(
             "trace.html", status=status, asked=asked, trace=trace, problem=problem, form=KEY_FORM, ideal=ideal
         )
-        return page, code
+        return text, code
+
+    def _page(self, template: str, **context: object) -> str:
+        return page(self._source.turns(), template, **context)
 
     def _asked(self, ask: Callable[[bytes], Answer]) -> tuple[int, str, Answer | None, str]:
         """Ask about the key of the form: status code, what was typed, the answer if any, and what went wrong."""

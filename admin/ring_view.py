@@ -8,6 +8,7 @@ from gdht.core.ident import distance, ident_hex
 from gdht.core.messages import P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError
+from gdht.node.pace import STEADY, Pace
 from gdht.node.status import NodeStatus, Walk
 
 from . import ring_layout as layout
@@ -86,23 +87,25 @@ def ring_view(source: Source) -> RingView:
         walk = source.walk()
     except GdhtError as error:
         walk, problem = Walk((), complete=False), str(error) or type(error).__name__
-    return make_view(source.status(), walk, problem)
+    return make_view(source.status(), walk, problem, source.turns())
 
 
-def make_view(status: NodeStatus, walk: Walk, problem: str = "") -> RingView:
-    """The picture of a snapshot and a walk. problem: why there is no walk."""
+def make_view(status: NodeStatus, walk: Walk, problem: str = "", pace: Pace = STEADY) -> RingView:
+    """The picture of a snapshot and a walk. problem: why there is no walk. Switches: as `pace` does."""
     members = _members(status, walk)
     turns = [layout.turn_of(member.peer.ident) for member in members]
     roles = _Roles(status)
     dot = layout.dot_radius(len(members))
     tracks = layout.tracks(turns, dot)
-    arcs = _arcs(members, status, walk.complete)
+    pace.step()
+    arcs = _arcs(members, status, walk.complete, pace)
     quiet = [len(members) > LABELLED_NODES_MAX and not roles.of(member) for member in members]
     dots = [layout.point(turn, layout.track_radius(track, dot)) for turn, track in zip(turns, tracks, strict=True)]
+    pace.step()
     labels = _labels(turns, dots, quiet, layout.track_radius(max(tracks), dot) + dot + 9)
     nodes = [
         _node(member, roles, i, turns[i], dots[i], labels[i], quiet[i], arcs.get(member.peer.ident, ""), tracks[i])
-        for i, member in enumerate(members)
+        for i, member in enumerate(pace.over(members))
     ]
     return {
         "refresh_seconds": max(2.0, min(10.0, len(nodes) / 40)),
@@ -171,13 +174,13 @@ class _Roles:
         return roles
 
 
-def _arcs(members: Sequence[Member], status: NodeStatus, complete: bool) -> dict[int, str]:
+def _arcs(members: Sequence[Member], status: NodeStatus, complete: bool, pace: Pace) -> dict[int, str]:
     """The share of each node met, drawn from its predecessor to itself, as far as the walk shows it."""
     met = [member.peer.ident for member in members if member.met]
     before = [met[-1] if complete else status.predecessor.ident if status.predecessor else None, *met[:-1]]
     return {
         ident: layout.arc_path(layout.turn_of(start), layout.turn_of(ident), layout.BAND_RADIUS)
-        for start, ident in zip(before, met, strict=True)
+        for start, ident in pace.over(zip(before, met, strict=True))
         if start is not None
     }
 

@@ -7,6 +7,7 @@ from gdht.core.ident import ident_hex
 from gdht.core.invariant import Violation
 from gdht.core.peer import Peer
 from gdht.node.journal import Event
+from gdht.node.pace import Pace
 from gdht.node.stats import Histogram
 from gdht.node.status import (
     Check,
@@ -145,9 +146,9 @@ def checks_json(checks: tuple[Check, ...]) -> Json:
     return {check.name: {"ok": check.ok, "detail": check.detail} for check in checks}
 
 
-def walk_json(walk: Walk) -> Json:
-    """The whole ring: `/admin/api/ring/walk`."""
-    return {"nodes": [_walked(node) for node in walk.nodes], "complete": walk.complete}
+def walk_json(walk: Walk, turns: Pace) -> Json:
+    """The whole ring: `/admin/api/ring/walk`. Switches: as `turns` does."""
+    return {"nodes": [_walked(node) for node in turns.over(walk.nodes)], "complete": walk.complete}
 
 
 def _walked(walked: WalkedNode) -> Json:
@@ -177,12 +178,12 @@ def _walked(walked: WalkedNode) -> Json:
     }
 
 
-def check_json(check: RingCheck) -> Json:
-    """Whether the ring is right: `/admin/api/ring/check`."""
+def check_json(check: RingCheck, turns: Pace) -> Json:
+    """Whether the ring is right: `/admin/api/ring/check`. Switches: as `turns` does."""
     return {
         "consistent": check.consistent,
         "nodes": check.nodes,
-        "violations": [_violation(violation) for violation in check.violations],
+        "violations": [_violation(violation) for violation in turns.over(check.violations)],
         "complete": check.complete,
         "seconds": round(check.seconds, 3),
     }
@@ -199,9 +200,13 @@ def _violation(violation: Violation) -> Json:
     }
 
 
-def events_json(events: Sequence[Event], last: int, limit: int) -> Json:
-    """The oldest of some events, at most `limit`: `/admin/api/events`. more: there are newer ones. last: the newest."""
-    return {"events": [_event(event) for event in events[:limit]], "more": len(events) > limit, "last": last}
+def events_json(events: Sequence[Event], last: int, limit: int, turns: Pace) -> Json:
+    """The oldest of some events, at most `limit`: `/admin/api/events`. Switches: as `turns` does.
+
+    more: there are newer ones. last: the newest.
+    """
+    told = [_event(event) for event in turns.over(events[:limit])]
+    return {"events": told, "more": len(events) > limit, "last": last}
 
 
 def _event(event: Event) -> Json:

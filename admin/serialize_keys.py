@@ -7,6 +7,7 @@ from gdht.core.ident import ident_hex
 from gdht.core.records import COUNTER_BITS, NO_VERSION, Version
 from gdht.node.failures import FailedRequest
 from gdht.node.keys import HeldKey, Holder, KeyPage, KeyReport
+from gdht.node.pace import Pace
 
 from .serialize import Json, peer_json
 from .text import stamp_s
@@ -59,9 +60,12 @@ def version_json(version: Version) -> Json | None:
     }
 
 
-def keys_json(page: KeyPage) -> Json:
-    """Some of the keys a node keeps: `/admin/api/keys`. after: go on there; None: that was all."""
-    return {"keys": [_held(held) for held in page.keys], "after": page.after.hex() if page.after else None}
+def keys_json(page: KeyPage, turns: Pace) -> Json:
+    """Some of the keys a node keeps: `/admin/api/keys`. after: go on there; None: that was all.
+
+    Switches: as `turns` does.
+    """
+    return {"keys": [_held(held) for held in turns.over(page.keys)], "after": page.after.hex() if page.after else None}
 
 
 def _held(held: HeldKey) -> Json:
@@ -76,9 +80,9 @@ def _held(held: HeldKey) -> Json:
     }
 
 
-def requests_json(requests: Sequence[FailedRequest]) -> Json:
-    """Requests of clients that did not succeed: `/admin/api/requests`."""
-    return {"requests": [_request(request) for request in requests]}
+def requests_json(requests: Sequence[FailedRequest], turns: Pace) -> Json:
+    """Requests of clients that did not succeed: `/admin/api/requests`. Switches: as `turns` does."""
+    return {"requests": [_request(request) for request in turns.over(requests)]}
 
 
 def _request(request: FailedRequest) -> Json:

@@ -1,6 +1,7 @@
 """Where every answer of the admin port comes from: the node's snapshot, its journal, its questions to the ring.
 
-Only this file calls the node. Walks and checks are shared: several open pages cost the ring no more than one.
+Only this file calls the node. Walks and checks are shared: several open pages cost the ring no more than one. Who makes
+a long answer of them does so in turns, and lets the node work in between.
 """
 
 import logging
@@ -14,6 +15,7 @@ from gdht.errors import GdhtError
 from gdht.node.failures import FailedRequest
 from gdht.node.journal import Event
 from gdht.node.keys import KeyPage, KeyReport
+from gdht.node.pace import Pace
 from gdht.node.status import NodeStatus, RingCheck, Trace, Walk
 
 FRESH_S = 1.0
@@ -97,13 +99,21 @@ class Shared(Generic[Answer]):
 
 
 class Source:
-    """The node as the admin port sees it. walk, check: the ring as it was a moment ago. Switches: those two do."""
+    """The node as the admin port sees it. walk, check: the ring as it was a moment ago. Switches: those two do.
 
-    def __init__(self, status: Callable[[], NodeStatus], queries: Queries) -> None:
+    give_way: lets others run.
+    """
+
+    def __init__(self, status: Callable[[], NodeStatus], queries: Queries, give_way: Callable[[], None]) -> None:
         self._status = status
         self._queries = queries
+        self._give_way = give_way
         self.walk: Shared[Walk] = Shared(queries.walk)
         self.check: Shared[RingCheck] = Shared(queries.check)
+
+    def turns(self) -> Pace:
+        """For one who begins to make an answer. Switches: no, but its methods do."""
+        return Pace(time.perf_counter, self._give_way)
 
     def status(self) -> NodeStatus:
         """A fresh snapshot. Raises: SnapshotFailed (answer 503). Switches: no."""

@@ -17,6 +17,7 @@ from gevent.event import Event
 from gdht.config import Address, Config
 from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
+from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
 from gdht.net.disk import DiskThread, try_again, write_identity
@@ -29,6 +30,7 @@ from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
+from gdht.net.stream import let_others_run
 from gdht.node.node import Node
 from gdht.node.stats import Stats
 from gdht.node.status import Check, NodeStatus, Share, State
@@ -54,8 +56,9 @@ ADMIN_LINGER_S = 1.5
 SIGNAL_S_MAX = 10.0
 """A signal ends a leave that was given more time than this."""
 
-CreateApp = Callable[[Callable[[], NodeStatus], Any, Any, str], WsgiApp]
-"""Makes the admin application from a status, a node to ask, what can be told to act, and the token."""
+CreateApp = Callable[[Callable[[], NodeStatus], Any, Any, str, Callable[[], None]], WsgiApp]
+"""Makes the admin application from a status, a node to ask, what can be told to act, the token, and what lets others
+run."""
 
 
 class DaemonState(Enum):
@@ -112,6 +115,7 @@ class Daemon:
         self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout)
         self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, self._express)
         self.admin_server = self._make_admin(admin)
+        garbage.settle()
         self._begin()
 
     def _open_admin(self, opened: ExitStack) -> socket.socket | None:
@@ -123,7 +127,8 @@ class Daemon:
     def _make_admin(self, sock: socket.socket | None) -> AdminServer | None:
         if sock is None or self._create_app is None:
             return None
-        return AdminServer(sock, self._create_app(self.status, self.node, self, self._config.admin.token))
+        app = self._create_app(self.status, self.node, self, self._config.admin.token, let_others_run)
+        return AdminServer(sock, app)
 
     def _begin(self) -> None:
         self._pulse = Pulse(self.node.stats.event_loop_hold)

@@ -27,7 +27,7 @@ def clock(monkeypatch) -> Clock:
 
 
 def test_a_fresh_walk_is_handed_out_again(ring, clock):
-    source = Source(ring.status, ring)
+    source = Source(ring.status, ring, lambda: None)
     first = source.walk()
     clock.now += 0.9
     assert source.walk() is first
@@ -46,7 +46,7 @@ def test_who_comes_during_a_walk_gets_the_last_one(ring, clock):
         return walk()
 
     ring.walk = slow_walk
-    source = Source(ring.status, ring)
+    source = Source(ring.status, ring, lambda: None)
     go_on.set()
     last = source.walk()
     started.clear()
@@ -63,7 +63,7 @@ def test_who_comes_during_a_walk_gets_the_last_one(ring, clock):
 
 
 def test_a_failed_walk_is_not_remembered(ring, clock):
-    source = Source(ring.status, ring)
+    source = Source(ring.status, ring, lambda: None)
     ring.error = PeerUnreachable("gone")
     for _ in range(2):
         with pytest.raises(PeerUnreachable):
@@ -73,7 +73,7 @@ def test_a_failed_walk_is_not_remembered(ring, clock):
 
 
 def test_a_check_is_shared_like_a_walk(ring, clock):
-    source = Source(ring.status, ring)
+    source = Source(ring.status, ring, lambda: None)
     first = source.check()
     clock.now += 0.9
     assert source.check() is first

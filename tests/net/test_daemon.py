@@ -28,7 +28,7 @@ def make_config(*bootstrap, **changes):
     return Config(dht=replace(dht, **{"data_dir": "", **changes}), admin=AdminConfig(address=Address("127.0.0.1", 0)))
 
 
-def text_app(status, queries, actions, token):
+def text_app(status, *_others):
     """An admin application of three lines."""
 
     def app(environ, start_response):

@@ -13,6 +13,7 @@ from gdht.core.messages import Entry
 from gdht.core.peer import Peer
 from gdht.core.placement import position
 from gdht.errors import GdhtError
+from gdht.node.pace import pace, paced
 from gdht.node.replication.holdings import entries_in, held
 from gdht.node.replication.progress import Progress
 from gdht.node.replication.reconcile import Task, count_at, reconcile
@@ -100,11 +101,11 @@ def _reconcile_with(
 def _place_singly(rt: Runtime, node: NodeState, arc: Arc, go_on: Callable[[], bool]) -> int:
     """Find takers for each record of an arc; returns how many had none."""
     orphans = 0
-    for entries in slices(entries_in(node.store, arc)):
-        untaken = {entry.key for entry in entries}
-        if go_on():
-            untaken -= _place(rt, node, entries)
+    turns = pace(rt)
+    for entries in slices(turns.over(entries_in(node.store, arc, step=turns.step))):
+        taken = _place(rt, node, entries) if go_on() else set[bytes]()
         now_s = node.clock.lives_s()
+        untaken = (entry.key for entry in turns.over(entries) if entry.key not in taken)
         orphans += sum(node.store.get(key, now_s) is not None for key in untaken)
     return orphans
 
@@ -149,7 +150,7 @@ def plan_leave(rt: Runtime, node: NodeState) -> tuple[Share, ...]:
     """
     shares = {peer: Share(peer, 0, 0) for peer in node.ring.successors}
     for index, arc in enumerate(arcs_of(node.ring)):
-        for replication in range(1, node.config.max_replication + 1):
+        for replication in paced(rt, range(1, node.config.max_replication + 1)):
             rank = max(replication - index, 1) - 1  # who comes to hold what we drop out of
             if rank < len(node.ring.successors):
                 peer = node.ring.successors[rank]

@@ -13,6 +13,7 @@ from gdht.core.peer import Peer
 from gdht.core.placement import Role, role
 from gdht.errors import GdhtError, LookupFailed, StoreError
 from gdht.node.lookup import find_successor
+from gdht.node.pace import pace, paced
 from gdht.node.replication.holdings import entries_in
 from gdht.node.replication.transfer import offer, slices
 from gdht.node.runtime import Runtime
@@ -27,14 +28,15 @@ def hand_on_misplaced(rt: Runtime, node: NodeState) -> None:
     owner_of = OwnerFinder(node)
     for position, arc in enumerate(arcs_of(node.ring)):
         if position:  # what lies in our own arc is never misplaced
-            for entries in slices(entries_in(node.store, arc, 1, position)):
+            turns = pace(rt)
+            for entries in slices(turns.over(entries_in(node.store, arc, 1, position, turns.step))):
                 unplaced += _hand_on(rt, node, entries, owner_of)
     node.unplaced = unplaced
 
 
 def _hand_on(rt: Runtime, node: NodeState, entries: list[Entry], owner_of: "OwnerFinder") -> int:
     """Hand some copies on and drop those that all holders have; returns how many have to stay."""
-    holders = {entry: _holders(rt, node, entry, owner_of) for entry in entries}
+    holders = {entry: _holders(rt, node, entry, owner_of) for entry in paced(rt, entries)}
     offers: dict[Peer, list[Entry]] = {}
     for entry, peers in holders.items():
         for peer in peers:
@@ -42,7 +44,7 @@ def _hand_on(rt: Runtime, node: NodeState, entries: list[Entry], owner_of: "Owne
     confirmed = {peer: _offer(rt, node, peer, offered) for peer, offered in offers.items()}
     return sum(
         not (_is_done(node, entry, [entry.key in confirmed[peer] for peer in peers]))
-        for entry, peers in holders.items()
+        for entry, peers in paced(rt, holders.items())
         if _is_misplaced(node, entry)
     )
 

@@ -24,6 +24,7 @@ from gdht.core.messages import (
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError, RemoteProtocolError
 from gdht.node.ask import ask
+from gdht.node.pace import Pace, pace, paced
 from gdht.node.replication.copies import lacks
 from gdht.node.replication.holdings import entries_in, held
 from gdht.node.replication.transfer import fetch, send
@@ -32,6 +33,9 @@ from gdht.node.state import NodeState
 
 ARCS_AT_ONCE = 64
 """How many arcs are compared with one message: summing them up keeps the other side busy for about a millisecond."""
+
+PAGE_ENTRIES_MAX = 200
+"""How many of our records one message names: the other side looks each of them up at once."""
 
 NAMED_AT_ONCE = 16
 """How many arcs have their records named at once, in a message each."""
@@ -138,7 +142,7 @@ class Reconciliation:
 
         An arc is the same when the peer holds all that we do, or just what it should hold of that. Switches: yes.
         """
-        digests = [digest for arc in arcs for digest in self._digests(arc)]
+        digests = [digest for arc in paced(rt, arcs) for digest in self._digests(arc)]
         reply = ask(rt, self._node, self._task.peer, P2pCompare(self._task.least, tuple(digests)))
         assert isinstance(reply, P2pReplyCompare)
         if not len(reply.same) == len(reply.counts) == len(digests):
@@ -171,9 +175,10 @@ class Reconciliation:
             if not go_on():
                 return False
             asked, rest = rest[:NAMED_AT_ONCE], rest[NAMED_AT_ONCE:]
-            pages = [self._page(arc) for arc in asked]
+            turns = pace(rt)
+            pages = [self._page(arc, turns) for arc in asked]
             requests: list[tuple[Peer, Request]] = [(self._task.peer, page) for page in pages]
-            for index, outcome in rt.calls(requests, self._node.config.call_timeout):
+            for index, outcome in turns.over(rt.calls(requests, self._node.config.call_timeout)):
                 if isinstance(outcome, GdhtError):
                     raise outcome
                 assert isinstance(outcome, P2pReplyReconcile)
@@ -184,12 +189,12 @@ class Reconciliation:
                 self.move(rt)
         return True
 
-    def _page(self, arc: Arc) -> P2pReconcile:
-        """The first of our records in an arc, and how far they reach."""
+    def _page(self, arc: Arc, turns: Pace) -> P2pReconcile:
+        """The first of our records in an arc, and how far they reach. Switches: maybe."""
         entries: list[Entry] = []
         end = arc.end
-        for entry in entries_in(self._node.store, arc, self._task.least):
-            if len(entries) == RECORDS_PER_MESSAGE_MAX:
+        for entry in turns.over(entries_in(self._node.store, arc, self._task.least, step=turns.step)):
+            if len(entries) == PAGE_ENTRIES_MAX:
                 end = key_ident(entries[-1].key)
                 break
             entries.append(entry)

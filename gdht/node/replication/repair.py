@@ -10,6 +10,7 @@ from gdht.core.arcs import Arc, arcs_of
 from gdht.core.ident import key_ident
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError
+from gdht.node.pace import pace
 from gdht.node.replication.holdings import held
 from gdht.node.replication.misplaced import hand_on_misplaced
 from gdht.node.replication.reconcile import Task, reconcile
@@ -67,14 +68,14 @@ def _neighbours(node: NodeState) -> tuple[Peer | None, tuple[Peer, ...]]:
 
 def _note_shortage(rt: Runtime, node: NodeState, arc: Arc, lacking: dict[bytes, int], all_from: int | None) -> None:
     """Count the owned records with too few replicas, each once."""
-    now_s = node.clock.lives_s()
+    now_s, turns = node.clock.lives_s(), pace(rt)
     living = {
         key: replication
-        for key, replication in lacking.items()
+        for key, replication in turns.over(lacking.items())
         if arc.holds(key_ident(key)) and node.store.get(key, now_s) is not None
     }
     counted = 0
     if all_from is not None:
         digest = held(node.store, arc, all_from)
         counted = digest.records - digest.tombstones
-    node.shortage.update(rt.now(), living, all_from, counted)
+    node.shortage.update(rt.now(), living, all_from, counted, turns)

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 NO_GOOD = ("ttl", "too_large", "version")
 """Why a copy is refused that nobody should hold."""
 
+RECORDS_AT_ONCE = 100
+"""How many records are asked for or sent with one message: taking them in keeps a node busy for a few milliseconds."""
+
 PAUSE = 1.0
 """After each batch nothing is moved for as long as the batch took, times this: half of the time is for clients."""
 
@@ -66,16 +69,23 @@ def send(rt: Runtime, node: NodeState, peer: Peer, keys: Sequence[bytes], reason
 
     Raises: as `Runtime.call`.
     """
-    confirmed = {key for key in keys if not _is_wanted(node, key)}
-    for batch in batches(_copies(node, keys)):
-        began_s = rt.now()
-        reply = ask(rt, node, peer, P2pTransfer(batch))
-        assert isinstance(reply, P2pReplyTransfer)
-        taken = [copy for copy, held in zip(batch, reply.held, strict=False) if held]
-        confirmed.update(copy.key for copy in taken)
-        _count(node, taken, "sent", reason)
-        pause(rt, began_s)
+    confirmed: set[bytes] = set()
+    for first in range(0, len(keys), RECORDS_AT_ONCE):
+        part = keys[first : first + RECORDS_AT_ONCE]
+        confirmed.update(key for key in part if not _is_wanted(node, key))
+        for batch in batches(_copies(node, part)):
+            confirmed |= _send_batch(rt, node, peer, batch, reason)
     return confirmed
+
+
+def _send_batch(rt: Runtime, node: NodeState, peer: Peer, batch: tuple[RecordCopy, ...], reason: str) -> set[bytes]:
+    began_s = rt.now()
+    reply = ask(rt, node, peer, P2pTransfer(batch))
+    assert isinstance(reply, P2pReplyTransfer)
+    taken = [copy for copy, held in zip(batch, reply.held, strict=False) if held]
+    _count(node, taken, "sent", reason)
+    pause(rt, began_s)
+    return {copy.key for copy in taken}
 
 
 def _is_wanted(node: NodeState, key: bytes) -> bool:
@@ -104,7 +114,7 @@ def fetch(rt: Runtime, node: NodeState, peer: Peer, keys: Sequence[bytes], reaso
     taken = refused = 0
     while keys:
         began_s = rt.now()
-        asked = keys[:RECORDS_PER_MESSAGE_MAX]
+        asked = keys[:RECORDS_AT_ONCE]
         reply = ask(rt, node, peer, P2pFetch(tuple(asked)))
         assert isinstance(reply, P2pReplyFetch)
         wanted = set(asked)
