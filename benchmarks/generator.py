@@ -36,13 +36,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run measured. latency_us: by percentile: p50, p90, p99, p99.9, max. cpu_s: the generator's own."""
+    """What one run measured.
+
+    answers: those in the measured time, of which the rate is made; all_answers: those of the warmup and of the end too.
+    latency_us: by percentile: p50, p90, p99, p99.9, max. cpu_s: the generator's own, in the measured time.
+    """
 
     requests_per_s: float
     answers: int
     successes: int
     failures: int
     mismatches: int
+    all_answers: int
     seconds: float
     cpu_s: float
     latency_us: dict[str, float]

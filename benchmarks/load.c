@@ -90,6 +90,7 @@ static Connection *connections;
 
 static struct {
     uint64_t successes, failures, mismatches, max_ns;
+    uint64_t all_answers; /* those that are not counted too */
     uint64_t buckets[BUCKETS];
 } counted;
 static bool counting, ending;
@@ -250,6 +251,7 @@ static void count(Connection *connection, const Answer *answer, uint64_t now) {
     const Request *request = &requests[(connection->first + connection->answered) % request_count];
     uint64_t took_ns = now - connection->sent_ns[connection->answered % (uint64_t)options.pipeline];
     counted.mismatches += !fits(request, answer);
+    counted.all_answers++;
     connection->answered++;
     in_flight--;
     if (!counting) return;
@@ -395,8 +397,8 @@ static void print(double seconds, double cpu) {
     printf("{\"requests_per_s\": %.1f, \"answers\": %llu, \"successes\": %llu, \"failures\": %llu, ",
            (double)answers / seconds, answers, (unsigned long long)counted.successes,
            (unsigned long long)counted.failures);
-    printf("\"mismatches\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"latency_us\": ",
-           (unsigned long long)counted.mismatches, seconds, cpu);
+    printf("\"mismatches\": %llu, \"all_answers\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"latency_us\": ",
+           (unsigned long long)counted.mismatches, (unsigned long long)counted.all_answers, seconds, cpu);
     printf("{\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f, \"max\": %.1f}}\n", percentile_us(0.5),
            percentile_us(0.9), percentile_us(0.99), percentile_us(0.999), (double)counted.max_ns / 1000);
 }
