@@ -1,5 +1,6 @@
 """The processes of a benchmark: started, listened to, counted, and killed whatever happens."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -10,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 HERE = Path(__file__).parent
@@ -85,10 +85,8 @@ class Child:
         self._errors.close()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe
-            try:
+            with contextlib.suppress(BrokenPipeError):  # something was still to be written to it
                 pipe.close()
-            except BrokenPipeError:
-                pass  # something was still to be written to it
 
     def _last_words(self) -> str:
         self._errors.seek(0)
@@ -104,7 +102,7 @@ class Children:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for child in self._all:
             child.kill()
 

@@ -1,4 +1,4 @@
-"""What is loaded: rings of gdht, the raw servers beside them, redis. Each is started, ready, and knows its processes."""
+"""What is loaded: rings of gdht, the raw servers beside them, redis; each started, ready, and with its processes."""
 
 import json
 import shutil
@@ -42,13 +42,20 @@ class Served:
         return cpu_us(self.pids)
 
 
-def start_ring(children: Children, nodes: int, data: Path | None = None) -> Served:
-    """A ring of gdht on so many processes, in memory or with a directory each, once it is ideal. Raises: StartError."""
+GDHT = (sys.executable, "-P", "-m", "gdht")
+
+
+def start_ring(children: Children, nodes: int, data: Path | None = None, first: Sequence[str] = ()) -> Served:
+    """A ring of gdht on so many processes, in memory or with a directory each, once it is ideal. Raises: StartError.
+
+    first: another command for its first node.
+    """
     started, addresses = [], []
     bootstrap = admin = ""
     for number in range(nodes):
         data_dir = str(data / str(number)) if data else ""
-        command = [sys.executable, "-m", "gdht", "-q", "serve", "--data-dir", data_dir, "--bootstrap", bootstrap]
+        command = [*(GDHT if number or not first else first), "-q", "serve", "--data-dir", data_dir]
+        command += ["--bootstrap", bootstrap]
         command += ["--p2p-address", "127.0.0.1:0", "--api-address", "127.0.0.1:0"]
         command += ["--admin-address", "" if number else "127.0.0.1:0"]
         started.append(children.start(command))

@@ -16,7 +16,6 @@ import time
 from typing import Any
 
 import opendht
-
 from peers.driving import Tally, commands, say
 from records import key, value
 

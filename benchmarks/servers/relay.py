@@ -1,7 +1,7 @@
-"""The yardstick for rings: processes that each take clients and pass every request on to the process that owns its key.
+"""The yardstick for rings: processes that each take clients and pass every request on to the one that owns its key.
 
-Usage: relay.py NUMBER COUNT. Prints `ready api=HOST:PORT p2p=HOST:PORT`, reads one line with the p2p addresses of all in
-order, then prints `joined`. Owners answer from a dict. One connection per pair of processes carries the requests of
+Usage: relay.py NUMBER COUNT. Prints `ready api=HOST:PORT p2p=HOST:PORT`, reads one line with the p2p addresses of all
+in order, then prints `joined`. Owners answer from a dict. One connection per pair of processes carries the requests of
 both, each frame after a request id; big reads, one write per connection and turn of the event loop, no greenlet and no
 event per request. The owner is known without asking: no routing, no lives, no copies, no failures.
 """
@@ -123,7 +123,7 @@ class Relay:
             stop = start + size
             if stop > end:
                 break
-            if not (kind == GET and size == KEYED or kind == PUT and size >= PUT_VALUE and data[start + 7] & 1):
+            if not (kind == GET and size == KEYED) and not (kind == PUT and size >= PUT_VALUE and data[start + 7] & 1):
                 client.sock.close()
                 break
             request = data[start:stop]
