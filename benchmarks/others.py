@@ -136,6 +136,9 @@ def gdht_cases(children: Children, nodes: int, copies: dict[int, list[Shape]], s
     return cases
 
 
+BASE = gdht(3, str(PIPELINED))
+"""What the others are compared with."""
+
 Systems = list[Callable[[Children], System]]
 
 RINGS: tuple[tuple[str, str, int, dict[int, list[Shape]], Systems], ...] = (

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -122,5 +122,20 @@ def _cpu_us(pid: int) -> float:
         tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1000
     except (OSError, ValueError, IndexError):  # a kernel without it: clock ticks
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+        return sum(_ticks(pid)) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> tuple[int, int]:
+    """Clock ticks in its own code, and in the kernel for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]), int(fields[12])
+
+
+@contextlib.contextmanager
+def kernel_share(pid: int) -> Iterator[list[float]]:
+    """Which share of a process's time while the block runs is spent in the kernel; in the list afterwards."""
+    share: list[float] = []
+    user, system = _ticks(pid)
+    yield share
+    user, system = _ticks(pid)[0] - user, _ticks(pid)[1] - system
+    share.append(system / max(user + system, 1))

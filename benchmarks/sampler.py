@@ -1,4 +1,4 @@
-"""A sampling profiler inside a process of gdht, for where py-spy cannot be.
+"""A sampling profiler inside a process of gdht, by its CPU time.
 
 Usage: python -m sampler FILE ARGUMENTS OF gdht. On SIGUSR2 it writes the samples since the last one to FILE, in the
 form `function (file:line);... count`, outermost frame first.
