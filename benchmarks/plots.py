@@ -16,18 +16,16 @@ PICTURES = {"node": "node 64x1", "pipelined": "node 1x64", "ring": "ring 8 gatew
 def draw(findings: Findings, directory: Path) -> list[Path]:
     """The files drawn; none without matplotlib."""
     try:
-        import matplotlib  # noqa: PLC0415  (an optional extra)
+        import matplotlib as mpl  # noqa: PLC0415  (an optional extra)
     except ImportError:
         findings.left_out.append("plots: pip install matplotlib")
         return []
-    matplotlib.rcParams["svg.hashsalt"] = "gdht"  # the same figures give the same file
+    mpl.rcParams["svg.hashsalt"] = "gdht"  # the same figures give the same file
     directory.mkdir(parents=True, exist_ok=True)
     drawn = [draw_targets([judge(target, findings.comparisons) for target in TARGETS], directory / "targets.svg")]
-    for name, comparison_name in PICTURES.items():
-        drawn += [
-            draw_rates(each, directory / f"{name}.svg") for each in findings.comparisons if each.name == comparison_name
-        ]
-    return drawn
+    measured = {comparison.name: comparison for comparison in findings.comparisons}
+    shown = {name: measured[of] for name, of in PICTURES.items() if of in measured}
+    return drawn + [draw_rates(comparison, directory / f"{name}.svg") for name, comparison in shown.items()]
 
 
 def draw_targets(verdicts: Sequence[Verdict], file: Path) -> Path:

@@ -8,7 +8,7 @@ import others
 import ringed
 import single
 from layers import GROUPS, KERNEL, Shares
-from measure import Case, Comparison, Sample, Spread
+from measure import Case, Comparison, Spread
 from targets import TARGETS, judge
 
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
@@ -20,12 +20,12 @@ INTRODUCTION = """# Throughput
 What a node and a ring do per second, beside servers that do the same with less or with nothing in between. Run
 `make bench` to repeat it; targets come first, then every figure they are made of.
 
-Keys of 32 bytes, values of {value_bytes}, {records:,} records. A PUT asks for its answer, that is, until the write quorum
-has the value. Everything runs on one machine ({machine}), the load generator too. Compared are only cases that were
-measured in turn, round by round ({rounds} rounds of {seconds:g} s each, of {others_seconds:g} s beside other systems); a
-ratio is made within a round, and the table has the median of the rounds, with the least and the most in brackets. CPU is
-that of all server processes together, for each request. The generator (`benchmarks/load.c`) checks every answer: it must
-come in turn, repeat the key and bring the value that was put.
+Keys of 32 bytes, values of {value_bytes} bytes, {records:,} records. A PUT asks for its answer: SUCCESS once the write
+quorum has the value. Everything runs on one machine ({machine}),
+the load generator too. Only what was measured in turn is compared, round by round: {rounds} rounds of {seconds:g} s,
+beside other systems of {others_seconds:g} s. A ratio is made within a round; the tables have the median of the rounds,
+with the least and the most in brackets. CPU is that of all server processes together, for each request. The generator
+(`benchmarks/load.c`) checks every answer: it must come in turn, repeat the key and bring the value that was put.
 """
 
 NODE_TEXT = """A node in memory, replication 1, beside servers that are no DHT, all driven by the same generator. The
@@ -36,35 +36,34 @@ one send, keeps values in a dict and counts. It does not know lives, versions, c
 RING_TEXT = """Rings on 2, 4 and 8 processes beside a raw gevent relay on as many (`benchmarks/servers/relay.py`): each
 process takes clients, knows the owner from the key, passes the frame on over one connection per pair with a request
 number, writes once per connection and turn of its loop; owners answer from a dict. It makes no copies, so its PUT is
-compared with ours for each number of copies.
+beside ours for each number of copies.
 """
 
-OTHERS_TEXT = """The same keys and values, {in_flight} requests in flight. The ratio says how many times as fast gdht with
-3 copies, pipelined, is. Each is at its best, and each is used as its users do:
+OTHERS_TEXT = """The same keys and values, {in_flight} requests in flight. The ratio says how many times as fast gdht
+with 3 copies, pipelined, is. Each is at its best, and used as its users do:
 
 - gdht over its API: one client with {in_flight} requests pipelined (1 x {in_flight}), or {in_flight} with one each.
 - kademlia and OpenDHT are libraries: one of the nodes of the ring puts and gets, in its own process, which saves them
   the way from the client to the node. Their CPU includes that of the asking program.
 - kademlia has 16 MiB of receive buffer per socket where the system lets it (with the default it loses datagrams and
-  waits five seconds for each), and no log. It stores on `ksize` nodes: by default {ksize}, that is all of a ring of 8; with
-  ksize 3 it makes as many copies as gdht by default, and its routing tables are as small. The asking node keeps no
-  values, else all its gets would end in its own dictionary.
-- OpenDHT's limits on requests per second, also per address, are off. How many copies it makes cannot be set: it asks
-  the 8 nodes nearest to a key to store it, and in a small ring the asking node has a copy too. So it is compared with
-  gdht at 8 copies in a ring of 8, and at 3 copies in rings of 3. A get ends with the first value found, also in the
-  asking node itself; the search that OpenDHT sends out all the same is what bounds its rate. A put counts when OpenDHT
-  says that it is done. A node in Python does a little between two requests; most of the work is in OpenDHT's own
-  threads. The 32 nodes of OpenDHT are 8 processes of 4 nodes, those of gdht are 32 processes.
-- A put in gdht has succeeded when a majority of its copies is stored, in kademlia when one is, in OpenDHT when one of
-  its nodes has confirmed. gdht answers a get with the newest version.
+  waits five seconds for each), and no log. It stores on `ksize` nodes: by default {ksize}, that is all the others in a
+  ring of 8; with ksize 3 it makes as many copies as gdht by default, and its routing tables are as small. The asking
+  node keeps no values, else its gets would end in its own dictionary.
+- OpenDHT's limits on requests per second, also per address, are off. How many copies it makes cannot be set: it has the
+  8 nodes nearest to a key store it, or a few more, and in a small ring the asking node has a copy too. So it is beside
+  gdht with 8 copies in a ring of 8, and beside gdht with 3 copies in rings of 3. A get ends with the first value found,
+  also in the asking node itself; the search that OpenDHT sends out all the same is what bounds its rate. A put of a key
+  replaces the value before. The 32 nodes of OpenDHT are 8 processes of 4, those of gdht are 32 processes.
+- A put has succeeded in gdht when a majority of its copies is stored, in kademlia when one is, in OpenDHT when it says
+  that it is done. gdht answers a get with the newest version.
 """
 
-CEILING_TEXT = """The generator is one process in C. What it reaches with a server that does nothing, and how much of one core
-it needed: where its share is well below 1, the server was what was measured.
+CEILING_TEXT = """The generator is one process in C. This is what it reaches with servers that only echo, one in C like
+itself, and how much of one core it needed: while its share is well below 1, the server is what was measured.
 """
 
-PROFILE_TEXT = """Share of a node's CPU time by the layer its code was in, sampled inside the process by CPU time; C functions
-count for the code that calls them, calls of sockets for themselves.
+PROFILE_TEXT = """Share of a node's CPU time by the layer its code was in, sampled inside the process by its CPU time. C
+functions count for the code that calls them, calls of sockets for themselves.
 """
 
 LATENCY_TEXT = """Microseconds from sending a request to reading its answer, medians of the rounds. With 64 requests in
@@ -99,15 +98,14 @@ class Findings:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = "".join(f"| {' | '.join(line)} |\n" for line in [head, *rows])
+    first, rest = lines.split("\n", 1)
+    return f"{first}\n|{'---|' * len(head)}\n{rest}"
 
 
 def figures(value: float) -> str:
     """A number with about three figures."""
-    for least, digits in ((100, 0), (10, 1), (0, 2)):
-        if value >= least:
-            break
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:,.{digits}f}"
 
 
@@ -149,16 +147,14 @@ def section(title: str, text: str, comparisons: Sequence[Comparison], base: str,
     """All comparisons of one kind; nothing when there are none."""
     if not comparisons:
         return ""
-    parts = [
-        f"### {each.title[0].upper()}{each.title[1:]}\n\n{rates_table(each, base, inverted)}" for each in comparisons
-    ]
+    parts = [f"### {each.title}\n\n{rates_table(each, base, inverted)}" for each in comparisons]
     return f"## {title}\n\n{text}\n" + "\n".join(parts)
 
 
 def latency_section(comparisons: Sequence[Comparison]) -> str:
     """The percentiles of what is worth it."""
     rows = [
-        [comparison.title, case.operation, case.server, *_percentiles(comparison, case)]
+        [comparison.title, *case, *_percentiles(comparison, case)]
         for comparison in comparisons
         if comparison.name in LATENCIES_OF
         for case in comparison.samples
@@ -176,23 +172,18 @@ def _percentiles(comparison: Comparison, case: Case) -> list[str]:
 def ceiling_section(comparisons: Sequence[Comparison]) -> str:
     """What the generator can do, and how busy it was with each server."""
 
-    def share(sample: Sample) -> float:
-        return sample.generator_share
-
     rows = [
-        [
-            comparison.title,
-            case.operation,
-            case.server,
-            f"{comparison.rate(case):,.0f}",
-            figures(comparison.median(case, share)),
-        ]
+        [comparison.title, *case, f"{comparison.rate(case):,.0f}", _generator_share(comparison, case)]
         for comparison in comparisons
         if comparison.name in CEILING_OF
         for case in comparison.samples
     ]
     head = ["load", "", "server", "requests/s", "generator, share of a core"]
     return f"## The generator's ceiling\n\n{CEILING_TEXT}\n{table(head, rows)}" if rows else ""
+
+
+def _generator_share(comparison: Comparison, case: Case) -> str:
+    return figures(comparison.median(case, lambda sample: sample.generator_share))
 
 
 def profile_section(profiles: Mapping[str, Shares]) -> str:
@@ -212,9 +203,8 @@ def faults(comparisons: Iterable[Comparison]) -> list[str]:
         for case in comparison.samples:
             failures, mismatches = comparison.faults(case)
             if failures or mismatches:
-                found.append(
-                    f"{comparison.title}, {case.operation}, {case.server}: {failures} failed, {mismatches} wrong"
-                )
+                where = ", ".join([comparison.title, *case])
+                found.append(f"{where}: {failures} failed, {mismatches} wrong")
     return found
 
 
