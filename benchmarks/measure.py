@@ -68,6 +68,10 @@ class Comparison:
         """Its requests per second."""
         return self.median(case, lambda sample: sample.result.requests_per_s)
 
+    def server_us(self, case: Case) -> float:
+        """What its servers need for a request."""
+        return self.median(case, lambda sample: sample.server_us)
+
     def median(self, case: Case, figure: Callable[[Sample], float]) -> float:
         """Any figure of its samples."""
         return statistics.median(figure(sample) for sample in self.samples[case])

@@ -21,6 +21,7 @@ def draw(findings: Findings, directory: Path) -> list[Path]:
         findings.left_out.append("plots: pip install matplotlib")
         return []
     mpl.rcParams["svg.hashsalt"] = "gdht"  # the same figures give the same file
+    mpl.rcParams["svg.fonttype"] = "none"
     directory.mkdir(parents=True, exist_ok=True)
     drawn = [draw_targets([judge(target, findings.comparisons) for target in TARGETS], directory / "targets.svg")]
     measured = {comparison.name: comparison for comparison in findings.comparisons}

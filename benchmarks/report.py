@@ -28,9 +28,14 @@ with the least and the most in brackets. CPU is that of all server processes tog
 (`benchmarks/load.c`) checks every answer: it must come in turn, repeat the key and bring the value that was put.
 """
 
+TARGETS_TEXT = """A ratio of 0.50 means half as many requests per second. By CPU time it is the inverse ratio of what the
+servers used for each request: it says nothing of waiting, and other work on the machine changes it less.
+"""
+
 NODE_TEXT = """A node in memory, replication 1, beside servers that are no DHT, all driven by the same generator. The
 yardstick is a raw gevent server (`benchmarks/servers/dict.py`): it reads big, answers all whole requests of a read with
-one send, keeps values in a dict and counts. It does not know lives, versions, copies or other nodes.
+one send, keeps values in a dict and counts. It does not know lives, versions, copies or other nodes. The server has one
+core, the generator another; with one request at a time both sleep in between, and most of it is waking up.
 """
 
 RING_TEXT = """Rings on 2, 4 and 8 processes beside a raw gevent relay on as many (`benchmarks/servers/relay.py`): each
@@ -122,11 +127,12 @@ def targets_table(comparisons: Sequence[Comparison]) -> str:
             verdict.target.text,
             f"at least {figures(verdict.target.least)}",
             spread(verdict.ratio) if verdict.ratio else "",
+            figures(verdict.cpu_ratio) if verdict.cpu_ratio else "",
             str(verdict),
         ]
         for verdict in verdicts
     ]
-    return table(["target", "ratio", "measured", ""], rows)
+    return table(["target", "ratio", "measured", "by CPU time", ""], rows)
 
 
 def rates_table(comparison: Comparison, base: str, inverted: bool = False) -> str:
@@ -137,8 +143,9 @@ def rates_table(comparison: Comparison, base: str, inverted: bool = False) -> st
         ratio = ""
         if other:
             ratio = spread(comparison.ratio(other, case) if inverted else comparison.ratio(case, other))
-        cpu_us = comparison.median(case, lambda sample: sample.server_us)
-        rows.append([case.operation, case.server, ratio, f"{comparison.rate(case):,.0f}", figures(cpu_us)])
+        rows.append(
+            [case.operation, case.server, ratio, f"{comparison.rate(case):,.0f}", figures(comparison.server_us(case))]
+        )
     ratio_head = f"{base} is … times this" if inverted else f"ratio to {base}"
     return table(["", "server", ratio_head, "requests/s", "CPU us per request"], rows)
 
@@ -222,7 +229,7 @@ def page(findings: Findings, settings: Settings, plots: Sequence[Path] = ()) -> 
     others_text = OTHERS_TEXT.format(in_flight=others.IN_FLIGHT, ksize=others.KADEMLIA_KSIZE)
     parts = [
         INTRODUCTION.format(**vars(settings)),
-        f"## Targets\n\n{targets_table(findings.comparisons)}",
+        f"## Targets\n\n{TARGETS_TEXT}\n{targets_table(findings.comparisons)}",
         notes(findings),
         pictures,
         section("One node", NODE_TEXT, findings.named("node"), single.DICT),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from generator import Shape
 from measure import Case, Comparison, Measured, compare, loaded
-from processes import Children
+from processes import Children, on_core
 from rings import Served, start_c_echo, start_raw, start_redis, start_ring
 from workload import Requests, api_requests, echo_requests, resp_requests
 
@@ -39,9 +39,12 @@ def start(children: Children) -> Playing:
 def measure(rounds: int, seconds: float) -> Iterator[Comparison]:
     """One comparison for each shape."""
     with Children() as children:
-        cases = start(children)
+        with on_core(0):
+            cases = start(children)
         for name, (shape, title) in SHAPES.items():
             measured: dict[Case, Measured] = {
                 case: loaded(served, requests, shape, seconds) for case, (served, requests) in cases.items()
             }
-            yield compare(name, title, measured, rounds)
+            with on_core(-1):
+                comparison = compare(name, title, measured, rounds)
+            yield comparison

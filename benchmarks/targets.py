@@ -22,10 +22,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a target. ratio: None when one of the two was not measured."""
+    """What became of a target.
+
+    ratio: None when one of the two was not measured; cpu_ratio: the same ratio by the CPU time of the servers.
+    """
 
     target: Target
-    ratio: Spread | None
+    ratio: Spread | None = None
+    cpu_ratio: float | None = None
 
     def __str__(self) -> str:
         if self.ratio is None:
@@ -79,6 +83,8 @@ def judge(target: Target, comparisons: Iterable[Comparison]) -> Verdict:
     """Compare a target with what was measured."""
     measured = next((each for each in comparisons if each.name == target.comparison), None)
     if measured is None:
-        return Verdict(target, None)
+        return Verdict(target)
     case, base = measured.find(*target.case), measured.find(*target.base)
-    return Verdict(target, measured.ratio(case, base) if case and base else None)
+    if case is None or base is None:
+        return Verdict(target)
+    return Verdict(target, measured.ratio(case, base), measured.server_us(base) / (measured.server_us(case) or 1.0))

@@ -15,7 +15,9 @@ from gevent.hub import get_hub
 from gevent.server import StreamServer
 from gevent.socket import IPPROTO_TCP, TCP_NODELAY, create_connection, socket
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
+"""Big, but below what the allocator takes from the system anew for each read."""
+
 BACKLOG = 1024
 HEAD = Struct("!HH")
 pack_head, unpack_head = HEAD.pack, HEAD.unpack_from
@@ -176,10 +178,14 @@ class Relay:
 
 
 def read_all(sock: socket, take: Callable[[bytes], int]) -> None:
-    """Read until the end; `take` returns how many of the bytes it has dealt with."""
+    """Read until the end, each time once there is something; `take` returns how many of the bytes it has dealt with."""
+    wait, readable, recv = get_hub().wait, sock._read_event, sock._sock.recv
     rest = b""
     try:
-        while data := sock.recv(READ_BYTES):
+        while True:
+            wait(readable)
+            if not (data := recv(READ_BYTES)):
+                return
             data = rest + data if rest else data
             rest = data[take(data) :]
     except OSError:
