@@ -11,6 +11,7 @@ PYTEST_WORKERS ?= 2
 CONFIG ?= conf/node.ini
 SIMULATE_MINUTES ?= 10
 SOAK_ROUNDS ?= 100
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run ring test lint types unit format bench storm simulate soak constraints clean
@@ -46,8 +47,8 @@ format: $(INSTALLED_DEV) ## put the sources into shape
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-bench: $(INSTALLED) ## gets and puts per second of rings on this machine, beside a plain echo
-	$(BIN)/python benchmarks/throughput.py
+bench: $(INSTALLED_DEV) ## gets and puts per second beside raw servers and other systems (BENCH_ARGS="--only node"), under 10 minutes
+	$(BIN)/python benchmarks/throughput.py --write benchmarks/throughput.md $(BENCH_ARGS)
 
 storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, restart, expiry (some 30 minutes)
 	$(BIN)/python benchmarks/storm.py

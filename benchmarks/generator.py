@@ -1,0 +1,88 @@
+"""The load generator in C (load.c): compiled when it is newer than its program, run, and its answer read."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build" / "benchmarks"
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+RUN_S_MAX = 60.0
+
+
+class NoCompilerError(Exception):
+    """There is no C compiler; the generator cannot be made."""
+
+
+class LoadError(Exception):
+    """A run of the generator failed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How requests are sent. pipeline: how many are in flight on each connection."""
+
+    connections: int
+    pipeline: int
+
+    def __str__(self) -> str:
+        return f"{self.connections} x {self.pipeline}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run measured.
+
+    answers: those in the measured time, of which the rate is made; all_answers: those of the warmup and of the end too.
+    latency_us: by percentile: p50, p90, p99, p99.9, max. cpu_s: the generator's own, in the measured time.
+    """
+
+    requests_per_s: float
+    answers: int
+    successes: int
+    failures: int
+    mismatches: int
+    all_answers: int
+    seconds: float
+    cpu_s: float
+    latency_us: dict[str, float]
+
+    @classmethod
+    def parse(cls, line: str) -> "Result":
+        """From what the generator printed."""
+        fields: dict[str, Any] = json.loads(line)
+        return cls(cpu_s=fields.pop("cpu_seconds"), **fields)
+
+
+def compile_c(name: str) -> Path:
+    """The program made of `benchmarks/NAME.c`. Raises: NoCompilerError, subprocess.CalledProcessError."""
+    source, program = HERE / f"{name}.c", BUILD / name
+    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+        return program
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        raise NoCompilerError(f"no C compiler ({', '.join(COMPILERS)}): apt-get install gcc libc6-dev")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    fresh = program.with_suffix(".new")
+    subprocess.run([compiler, *FLAGS, "-o", str(fresh), str(source)], check=True)
+    fresh.replace(program)
+    return program
+
+
+def load(requests: Path, addresses: Sequence[str], shape: Shape, seconds: float, *options: str) -> Result:
+    """One run. addresses: host:port; the connections are spread over them. Raises: LoadError, NoCompilerError."""
+    command = [str(compile_c("load")), "--requests", str(requests), "--seconds", f"{seconds:g}"]
+    command += ["--connections", str(shape.connections), "--pipeline", str(shape.pipeline), *options, *addresses]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + RUN_S_MAX, check=False)
+    if done.returncode:
+        raise LoadError(done.stderr.strip() or f"ended with {done.returncode}")
+    return Result.parse(done.stdout)
+
+
+if __name__ == "__main__":
+    print(compile_c("load"))

@@ -1,0 +1,185 @@
+"""Other systems: rings of kademlia and of OpenDHT beside rings of gdht, the same keys and values, 64 in flight."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from generator import BUILD, Result, Shape
+from measure import Case, Comparison, Measured, Sample, compare, loaded
+from processes import Child, Children, StartError, cpu_us
+from records import RECORDS
+from rings import start_ring
+from workload import api_requests
+
+IN_FLIGHT = 64
+ANSWER_S_MAX = 90.0
+FILL_TRIES_MAX = 2
+INSTALL_S_MAX = 120.0
+DEBIAN_PYTHON = "/usr/bin/python3"
+KADEMLIA = "kademlia==2.2.3"
+KADEMLIA_DIR = BUILD / "kademlia"
+KADEMLIA_KSIZE = 20
+"""Its default: so many nodes keep a value."""
+
+PIPELINED = Shape(1, IN_FLIGHT)
+ONE_EACH = Shape(IN_FLIGHT, 1)
+KNOWN_MAX = 8
+"""An OpenDHT node that asks waits for this many neighbours; its first bucket holds no more."""
+
+
+class MissingError(Exception):
+    """Another system is not installed and cannot be; the message says why."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A ring of another system. asks: the one of its nodes that puts and gets."""
+
+    name: str
+    nodes: list[Child]
+    asks: Child
+
+    def run(self, operation: str, seconds: float, once: bool = False) -> Sample:
+        """Keep the requests of one kind in flight."""
+        pids = [child.pid for child in self.nodes]
+        before_us = cpu_us(pids)
+        command = {"do": operation.lower(), "seconds": seconds, "in_flight": IN_FLIGHT, "once": once}
+        self.asks.say(json.dumps(command))
+        result = Result.parse(self.asks.line(ANSWER_S_MAX))
+        return Sample(result, (cpu_us(pids) - before_us) / max(result.all_answers, 1))
+
+    def fill(self) -> float:
+        """Put every record; returns how many copies there are of each then."""
+        for _ in range(FILL_TRIES_MAX):
+            if not self.run("PUT", 1.0, once=True).result.failures:
+                break
+        for child in self.nodes:
+            child.say(json.dumps({"do": "copies"}))
+        return sum(int(child.line()) for child in self.nodes) / RECORDS
+
+    def cases(self, seconds: float) -> dict[Case, Measured]:
+        """Its GETs and PUTs, filled before."""
+        name = f"{self.name}, {self.fill():.1f} copies"
+        return {
+            Case("GET", name): lambda: self.run("GET", seconds),
+            Case("PUT", name): lambda: self.run("PUT", seconds),
+        }
+
+
+def start_kademlia(children: Children, nodes: int, ksize: int) -> System:
+    """A ring of kademlia. Raises: MissingError, StartError."""
+    if not KADEMLIA_DIR.exists():
+        install(KADEMLIA, KADEMLIA_DIR)
+    env = {"PYTHONPATH": str(KADEMLIA_DIR)}
+    command = [sys.executable, "-m", "peers.kademlia_node", "--ksize", str(ksize)]
+    started = [children.start(command, env)]
+    join = ["--bootstrap", started[0].expect(r"ready (\d+)")[1]]
+    started += [children.start([*command, *join], env) for _ in range(nodes - 2)]
+    for child in started[1:]:
+        child.expect("ready")
+    started.append(children.start([*command, *join, "--asks"], env))
+    started[-1].expect("ready")
+    return System(f"{KADEMLIA.replace('==', ' ')}, ksize {ksize}", started, started[-1])
+
+
+def start_opendht(children: Children, processes: int, nodes_each: int = 1) -> System:
+    """A ring of OpenDHT; the last process has one of its nodes ask. Raises: MissingError, StartError."""
+    version = opendht_version()
+    command = [DEBIAN_PYTHON, "-m", "peers.opendht_node", "--nodes", str(nodes_each)]
+    started = [children.start(command)]
+    join = ["--bootstrap", started[0].expect(r"ready (\d+)")[1]]
+    started += [children.start([*command, *join]) for _ in range(processes - 2)]
+    for child in started[1:]:
+        child.expect("ready")
+    known = min(processes * nodes_each - 1, KNOWN_MAX)
+    started.append(children.start([*command, *join, "--known", str(known)]))
+    started[-1].expect("ready")
+    return System(f"OpenDHT {version}", started, started[-1])
+
+
+def opendht_version() -> str:
+    """Which Debian has. Raises: MissingError."""
+    found = subprocess.run([DEBIAN_PYTHON, "-c", "import opendht"], capture_output=True, check=False)
+    if found.returncode:
+        raise MissingError("OpenDHT: apt-get install python3-opendht")
+    query = ["dpkg-query", "--show", "--showformat", "${source:Upstream-Version}", "python3-opendht"]
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout or "of unknown version"
+
+
+def install(requirement: str, directory: Path) -> None:
+    """Put a package from PyPI into a directory of its own. Raises: MissingError."""
+    fresh = directory.with_name(f"{directory.name}.new")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--upgrade"]
+    command += ["--target", str(fresh), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False)
+    if done.returncode:
+        raise MissingError(f"{requirement}: pip cannot install it: {done.stderr.strip().splitlines()[-1:]}")
+    fresh.replace(directory)
+
+
+def gdht(copies: int, way: str) -> str:
+    """The name of a ring of gdht in the tables."""
+    return f"gdht, {copies} copies, {way}"
+
+
+def gdht_cases(children: Children, nodes: int, copies: dict[int, list[Shape]], seconds: float) -> dict[Case, Measured]:
+    """A ring of gdht in memory through one gateway, with so many copies in these shapes."""
+    ring = start_ring(children, nodes)
+    cases: dict[Case, Measured] = {}
+    for number, shapes in copies.items():
+        requests = {operation: api_requests(operation, number) for operation in ("GET", "PUT")}
+        ring.fill(requests["PUT"])
+        for shape in shapes:
+            for operation, each in requests.items():
+                cases[Case(operation, gdht(number, str(shape)))] = loaded(ring, each, shape, seconds)
+    return cases
+
+
+BASE = gdht(3, str(PIPELINED))
+"""What the others are compared with."""
+
+Systems = list[Callable[[Children], System]]
+
+RINGS: tuple[tuple[str, str, int, dict[int, list[Shape]], Systems], ...] = (
+    (
+        "others 8",
+        "8 processes, 64 in flight",
+        8,
+        {3: [PIPELINED, ONE_EACH], 8: [PIPELINED]},
+        [
+            lambda children: start_kademlia(children, 8, KADEMLIA_KSIZE),
+            lambda children: start_kademlia(children, 8, 3),
+            lambda children: start_opendht(children, 8),
+        ],
+    ),
+    (
+        "others 3",
+        "3 processes, 64 in flight",
+        3,
+        {3: [PIPELINED]},
+        [lambda children: start_opendht(children, 3)],
+    ),
+    (
+        "others 32",
+        "32 nodes, 64 in flight",
+        32,
+        {3: [PIPELINED]},
+        [lambda children: start_opendht(children, 8, nodes_each=4)],
+    ),
+)
+
+
+def measure(rounds: int, seconds: float, left_out: list[str]) -> Iterator[Comparison]:
+    """One comparison for each size of ring; what could not be started is added to `left_out`."""
+    for name, title, nodes, copies, systems in RINGS:
+        with Children() as children:
+            cases = gdht_cases(children, nodes, copies, seconds)
+            for start in systems:
+                try:
+                    cases |= start(children).cases(seconds)
+                except (MissingError, StartError) as error:
+                    left_out.append(f"{title}: {error}")
+            yield compare(name, title, cases, rounds)
