@@ -1,5 +1,6 @@
 """Servers of the client API for tests of clients: one does exactly what a test tells it to, one serves a dict."""
 
+import select
 import socket
 import threading
 from collections import deque
@@ -35,6 +36,10 @@ class Conversation:
             assert data, "the client closed the connection"
             self._requests.extend(self._decoder.feed(data))
         return self._requests.popleft()
+
+    def has_more(self) -> bool:
+        """Whether there is more to read already."""
+        return bool(self._requests) or bool(select.select([self.socket], [], [], 0)[0])
 
     def answer(self, *parts: bytes) -> DhtPut | DhtGet:
         """Read a request and answer it in these parts, each in a segment of its own."""

@@ -30,6 +30,7 @@ INTERRUPTED = 130
         "drain": "gdht.cli.actions:drain",
         "leave": "gdht.cli.actions:leave",
         "store": "gdht.cli.store:store",
+        "bench": "gdht.cli.bench:bench",
         "cluster": "gdht.cli.cluster:cluster",
         "simulate": "gdht.cli.simulate:simulate",
     },

@@ -87,7 +87,7 @@ def put(
     gdht put avatar - < avatar.png
     """
     witness = _witness("put", key, admin, token, timeout_s)
-    with _connected(api, timeout_s) as client:
+    with connected(api, timeout_s) as client:
         try:
             client.put(key, _read_value(value), ttl_s, replication)
         except PutFailed as error:
@@ -118,7 +118,7 @@ def get(typed_key: tuple[str, bytes], api: str, timeout_s: float, admin: str | N
     """
     typed, key = typed_key
     witness = _witness("get", key, admin, token, timeout_s)
-    with _connected(api, timeout_s) as client:
+    with connected(api, timeout_s) as client:
         value = client.get(key)
     if value is None:
         raise click.ClickException(_not_found(api, typed, key, witness.reason() if witness else ""))
@@ -136,8 +136,8 @@ def _not_found(api: str, typed: str, key: bytes, reason: str) -> str:
 
 
 @contextmanager
-def _connected(api: str, timeout_s: float) -> Iterator[Client]:
-    """A client; when nobody is there it is said what to look at. Raises: click.ClickException."""
+def connected(api: str, timeout_s: float) -> Iterator[Client]:
+    """A client of one node; when nobody is there it is said what to look at. Raises: click.ClickException."""
     try:
         with _client(api, timeout_s) as client:
             yield client

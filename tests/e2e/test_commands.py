@@ -90,3 +90,14 @@ def test_a_node_is_named_by_the_environment_too(ring: list[NodeProcess]) -> None
     said(run("put", "by environment", "yes", env=env))
     assert said(run("get", "by environment", env=env)) == "yes"
     assert ring[0].p2p in said(run("status", env=env))
+
+
+def test_bench_loads_several_nodes_and_none_of_its_requests_fails(ring: list[NodeProcess]) -> None:
+    options = "--seconds 1 --keys 200 --connections 8 --pipeline 4 --get-ratio 0.5 --timeout 20 --ttl 60 --json".split()
+    done = run("bench", "--api", ring[0].api, "--api", ring[1].api, *options, timeout_s=80)
+    assert done.returncode == 0, done
+    told = json.loads(done.stdout)
+    assert told["stored"] == {"values": 200, "failures": {}}
+    for name in ("get", "put"):
+        assert told[name]["per_second"] > 0
+        assert told[name]["failures"] == {}
