@@ -30,7 +30,7 @@ from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
-from gdht.net.stream import let_others_run
+from gdht.net.turn import this_turn
 from gdht.node.node import Node
 from gdht.node.stats import Stats
 from gdht.node.status import Check, NodeStatus, Share, State
@@ -127,7 +127,7 @@ class Daemon:
     def _make_admin(self, sock: socket.socket | None) -> AdminServer | None:
         if sock is None or self._create_app is None:
             return None
-        app = self._create_app(self.status, self.node, self, self._config.admin.token, let_others_run)
+        app = self._create_app(self.status, self.node, self, self._config.admin.token, this_turn().let_others_run)
         return AdminServer(sock, app)
 
     def _begin(self) -> None:
