@@ -130,12 +130,15 @@ class Load:
                 key = random.randbytes(32)
                 put = struct.pack("!HHHBB", 140, 650, 60, 3, 1) + key + b"v" * 100
                 self._sock.sendall(put + struct.pack("!HH", 36, 651) + key)
-                self._read(36)
-                self._read(4 + 32)
+                self._read(36 + 136)
 
-    def _read(self, _least: int) -> None:
-        if not self._sock.recv(4096):
-            raise OSError
+    def _read(self, size: int) -> None:
+        """Read the answers, which are so long when both are what they should be."""
+        while size > 0:
+            data = self._sock.recv(size)
+            if not data:
+                raise OSError
+            size -= len(data)
 
 
 def measure(what: str, nodes: Sequence[Measured], run: Callable[[], object]) -> Iterator[Row]:

@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/stalls_node.py PROBE_SOCKET [options of `gdht serve`]
 
-Each command is one line of JSON, [name, arguments...], and so is its answer. Holds are measured twice: by the wall clock
-as everybody else feels them, and in CPU time of the loop's thread, which other work on the machine cannot lengthen.
+Each command is one line of JSON, [name, arguments...], and so is its answer. Holds are measured twice: by the wall
+clock, as everybody else feels them, and in CPU time of the loop's thread, which no other work on the machine lengthens.
 """
 
 import gc

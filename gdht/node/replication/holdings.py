@@ -44,9 +44,7 @@ def entries_in(
             for part in split(arc, BRANCHES):
                 yield from entries_in(store, part, least, most, step)
             return
-    yield from (
-        entry for entry in _read(store, arc, step) if least <= entry.replication <= (most or entry.replication)
-    )
+    yield from (entry for entry in _read(store, arc, step) if least <= entry.replication <= (most or entry.replication))
 
 
 def _read(store: Store, arc: Arc, step: Callable[[], None]) -> Iterator[Entry]:
