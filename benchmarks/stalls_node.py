@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 from gevent.server import StreamServer
+from greenlet import greenlet
 
 from gdht.cli import cli
 from gdht.cli import serve as serve_module
@@ -159,6 +160,16 @@ class Commands:
     def collect(self) -> int:
         """Collect all garbage at once, as the interpreter does now and then by itself."""
         return gc.collect()
+
+    def held(self) -> dict[str, int]:
+        """What the process holds that could grow."""
+        stats = self._state.stats
+        return {
+            "greenlets": sum(isinstance(one, greenlet) and not one.dead for one in gc.get_objects()),
+            "api_connections": stats.api_connections,
+            "peer_connections": stats.peer_connections.total(),
+            "records": self._node.store.count,
+        }
 
     def known(self) -> dict[str, Any]:
         """What a driver waits for."""
