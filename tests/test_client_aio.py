@@ -357,6 +357,19 @@ def test_what_is_under_way_when_a_node_stops_is_asked_elsewhere() -> None:
     assert second.connections == 1
 
 
+def test_those_that_wait_for_room_go_elsewhere_too() -> None:
+    def breaks_when_full(conversation: Conversation) -> None:
+        for _ in range(IN_FLIGHT_MAX):
+            conversation.read()
+
+    async def run(client: AsyncClient) -> None:
+        asked = [client.get(KEY) for _ in range(3 * IN_FLIGHT_MAX)]
+        assert await asyncio.gather(*asked) == [b"hello"] * len(asked)
+
+    with ScriptedServer(breaks_when_full) as full, DictServer({KEY: b"hello"}) as well:
+        with_client(full.address, well.address, run=run)
+
+
 def test_the_only_node_gets_one_new_connection_when_a_used_one_breaks() -> None:
     async def run(client: AsyncClient) -> None:
         assert await client.get(KEY) == b"hello"

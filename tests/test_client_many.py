@@ -224,6 +224,31 @@ def test_a_node_that_stops_is_noticed_by_no_thread_of_a_pool() -> None:
         stopper.join()
 
 
+def test_idle_connections_to_an_address_that_fell_silent_cost_nobody_else_time() -> None:
+    all_asked = threading.Barrier(4, timeout=WAIT_S)
+    silent, over = threading.Event(), threading.Event()
+
+    class FallsSilent(DictServer):
+        def _answer(self, request):
+            if silent.is_set():
+                over.wait(WAIT_S)
+            elif request.key == KEY:
+                all_asked.wait()
+            return super()._answer(request)
+
+    with FallsSilent() as first, FallsSilent() as second:
+        with Client(first.address, second.address, timeout_s=1.0, max_connections=4) as client:
+            assert in_threads(4, lambda _: client.get(KEY)) == []
+            assert (first.open_now, second.open_now) == (2, 2)
+            second._answer = lambda request: DictServer._answer(second, request)
+            silent.set()
+            began_s = time.monotonic()
+            for number in range(4):
+                client.get(hash_key(f"{number}"))
+            assert time.monotonic() - began_s < 0.9  # one of them waited for half a second
+        over.set()
+
+
 def test_closing_ends_idle_connections_at_once_and_one_in_use_after_its_request() -> None:
     asked, closed = threading.Event(), threading.Event()
 

@@ -188,12 +188,11 @@ def _share_out(whole: Plan, processes: int) -> list[Plan]:
 
 def _fill(crew: Crew, whole: Plan) -> Tally:
     """Have the values stored. Raises: click.ClickException when not one of them is."""
-    with _bar(f"storing {counted(whole.fill_count, 'value')}", whole.fill_count) as show:
+    values = counted(whole.fill_count, "value")
+    with _bar(f"storing {values}" if whole.fill_count else "starting", whole.fill_count) as show:
         filled = crew.fill(lambda done: show(done, ""))
     if whole.fill_count and not filled.answered and not crew.was_stopped:
-        raise click.ClickException(
-            f"not one of {counted(whole.fill_count, 'value')} could be stored: {failures(filled)}"
-        )
+        raise click.ClickException(f"not one of {values} could be stored: {failures(filled)}")
     return filled
 
 

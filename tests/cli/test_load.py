@@ -3,8 +3,9 @@
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 
 import pytest
 from hypothesis import given
@@ -40,11 +41,18 @@ def plan_for(*servers: DictServer | ScriptedServer, **more: object) -> Plan:
     return replace(PLAN, addresses=addresses, **more)  # type: ignore[arg-type]
 
 
-def load(plan: Plan, ticks_max: int = 1 << 30) -> Tally:
-    """Load for the plan's time; stopped at that tick."""
-    ticks = iter(range(ticks_max))
-    requests = plan.mix(random.Random(1))
-    return Engine(plan, requests, plan.pipeline, plan.seconds, lambda _: next(ticks, None) is None).run()
+def load(plan: Plan, *stops: int) -> Tally:
+    """Load for the plan's time; stopped at ticks of these numbers, counted from when it has begun to send."""
+    sent: list[Request] = []
+    ticks = count(1)
+
+    def requests() -> Iterator[Request]:
+        for request in plan.mix(random.Random(1)):
+            sent.append(request)
+            yield request
+
+    engine = Engine(plan, requests(), plan.pipeline, plan.seconds, lambda _: bool(sent) and next(ticks) in stops)
+    return engine.run()
 
 
 def fill(plan: Plan) -> Tally:
@@ -228,7 +236,7 @@ def test_without_any_connection_it_ends_after_the_timeout(free_address: str) -> 
 
 def test_who_stops_it_still_gets_the_answers_under_way() -> None:
     with DictServer() as server:
-        loaded = load(plan_for(server, seconds=60.0, get_ratio=0.0), ticks_max=4)
+        loaded = load(plan_for(server, seconds=60.0, get_ratio=0.0), 1)
     assert loaded.seconds < 5
     assert loaded.answered == len(server.requests) > 0
     assert loaded.failed == 0
@@ -236,8 +244,15 @@ def test_who_stops_it_still_gets_the_answers_under_way() -> None:
 
 def test_who_stops_it_once_more_does_not_wait_for_a_silent_node() -> None:
     with ScriptedServer(Conversation.wait_until_closed) as server:
-        loaded = load(plan_for(server, connections=1, seconds=60.0), ticks_max=4)
+        loaded = load(plan_for(server, connections=1, seconds=60.0, timeout_s=600.0), 1, 2)
     assert loaded.failed == 8  # what had no answer has failed
+
+
+def test_who_stops_it_while_it_connects_has_nothing_sent() -> None:
+    with DictServer() as server:
+        plan = plan_for(server)
+        stopped = Engine(plan, plan.mix(random.Random(1)), 8, 60.0, lambda _: True).run()
+    assert (stopped.answered, stopped.failed, server.requests) == (0, 0, [])
 
 
 def test_values_that_fill_the_buffers_of_both_sides_do_not_block_it() -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 import random
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +16,7 @@ from gdht.client import Client
 from gdht.client.aio import AsyncClient
 from tests.e2e.harness import SETTLE_S_MAX, Fleet, NodeProcess, wait_until
 
+README = Path(__file__).parents[2] / "README.md"
 TIMEOUT_S = 20.0
 """A node that stands still is given up after half of it; the others then need some seconds to go around it."""
 
@@ -104,3 +109,14 @@ def test_coroutines_go_on_with_another_node_when_theirs_is_killed(fleet: Fleet) 
                 assert time.monotonic() < ends_s
 
     asyncio.run(run())
+
+
+def test_the_programs_in_readme_run(ring: list[NodeProcess]) -> None:
+    programs = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    printed = []
+    for program in programs:
+        for place, node in (("127.0.0.1:7001", ring[0]), ("127.0.0.1:7002", ring[1])):
+            program = program.replace(place, node.api)
+        command = [sys.executable, "-W", "error", "-c", program]
+        printed.append(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    assert printed == ["b'hello ring'\n", ""]

@@ -40,8 +40,9 @@ class Engine:
                 for lane in self._lanes:
                     lane.connect()
                 self._spin(self._is_connecting)
-                self._send()
-                self._await_rest()
+                if not self._is_stopped:
+                    self._send()
+                    self._await_rest()
             finally:
                 for lane in self._lanes:
                     lane.give_up()
