@@ -11,10 +11,11 @@ PYTEST_WORKERS ?= 2
 CONFIG ?= conf/node.ini
 SIMULATE_MINUTES ?= 10
 SOAK_ROUNDS ?= 100
+STEADY_MINUTES ?= 60
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run ring test lint types unit format bench storm simulate soak constraints clean
+.PHONY: help run ring test lint types unit format bench storm stalls steady simulate soak constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,6 +53,12 @@ bench: $(INSTALLED_DEV) ## gets and puts per second beside raw servers and other
 
 storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, restart, expiry (some 30 minutes)
 	$(BIN)/python benchmarks/storm.py
+
+stalls: $(INSTALLED) ## how long each thing that a node does holds its event loop (3 minutes at most)
+	$(BIN)/python benchmarks/stalls.py
+
+steady: $(INSTALLED) ## a steady load on a ring of three: nothing that a node holds may grow (STEADY_MINUTES=60)
+	$(BIN)/python benchmarks/steady.py --minutes $(STEADY_MINUTES)
 
 simulate: $(INSTALLED) ## random histories of simulated rings on all cores (SIMULATE_MINUTES=10)
 	$(BIN)/python -m gdht.sim.soak --minutes $(SIMULATE_MINUTES)

@@ -69,9 +69,7 @@ class Pages:
         shapes = {role: shape_path(role, 7) for role in ROLES}
         view = ring_view(self._source)
         status = self._source.status()
-        return make_response(
-            self._page("ring.html", status=status, view=view, legend=shapes, check=None, shown_max=0)
-        )
+        return make_response(self._page("ring.html", status=status, view=view, legend=shapes, check=None, shown_max=0))
 
     def check(self) -> tuple[str, int]:
         """Whether the ring is right, and what is wrong with it."""

@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/stalls_node.py PROBE_SOCKET [options of `gdht serve`]
 
-Each command is one line of JSON, [name, arguments...], and so is its answer. Holds are measured twice: by the wall clock
-as everybody else feels them, and in CPU time of the loop's thread, which other work on the machine cannot lengthen.
+Each command is one line of JSON, [name, arguments...], and so is its answer. Holds are measured twice: by the wall
+clock, as everybody else feels them, and in CPU time of the loop's thread, which no other work on the machine lengthens.
 """
 
 import gc
@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 from gevent.server import StreamServer
+from greenlet import greenlet
 
 from gdht.cli import cli
 from gdht.cli import serve as serve_module
@@ -159,6 +160,16 @@ class Commands:
     def collect(self) -> int:
         """Collect all garbage at once, as the interpreter does now and then by itself."""
         return gc.collect()
+
+    def held(self) -> dict[str, int]:
+        """What the process holds that could grow."""
+        stats = self._state.stats
+        return {
+            "greenlets": sum(isinstance(one, greenlet) and not one.dead for one in gc.get_objects()),
+            "api_connections": stats.api_connections,
+            "peer_connections": stats.peer_connections.total(),
+            "records": self._node.store.count,
+        }
 
     def known(self) -> dict[str, Any]:
         """What a driver waits for."""

@@ -11,13 +11,22 @@ import click
 from gdht.cli.admin_port import AdminError, AdminPort, Json
 from gdht.cli.group import WholeNumber
 from gdht.cli.logs import verbosity, wanted_verbosity
-from gdht.cli.processes import Child, ended_well, held_signals, make_ports, next_stop, start, stop_all
+from gdht.cli.processes import (
+    NODES_MAX,
+    Child,
+    ended_well,
+    held_signals,
+    make_ports,
+    next_stop,
+    one_per_core,
+    start,
+    stop_all,
+)
 from gdht.cli.tables import short
 from gdht.cli.views import Row, View, make_view
 from gdht.config import PORT_MAX, load_config
 from gdht.errors import ConfigError
 
-NODES_MAX = 100
 REFRESH_S = 1.0
 ANSWER_S_MAX = 2.0
 ASKED_AT_ONCE_MAX = 16
@@ -71,7 +80,7 @@ class Watcher:
 
 
 @click.command(short_help="Run N nodes on this machine.")
-@click.argument("nodes", metavar="N", type=WholeNumber(1, NODES_MAX))
+@click.argument("nodes", metavar="[N]", type=WholeNumber(1, NODES_MAX), default=one_per_core)
 @click.option(
     "--base-port",
     metavar="PORT",
@@ -105,9 +114,10 @@ def cluster(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Run N nodes on this machine for development and watch them; Ctrl-C stops all.
+    """Run N nodes on this machine for development and watch them; Ctrl-C stops all. N: one per core unless told.
 
     \b
+    gdht cluster
     gdht cluster 5 --base-port 9000
     """
     try:

@@ -30,11 +30,12 @@ def wanted_verbosity() -> int:
     return level
 
 
-def start_logging() -> None:
-    """Log to standard error from now on, at the level of -v and -q."""
+def start_logging(handler: logging.Handler | None = None) -> None:
+    """Log from now on, at the level of -v and -q. handler: where to; None: standard error, waiting for its reader."""
     logging.Formatter.converter = time.gmtime
     index = min(max(NORMAL + wanted_verbosity(), 0), len(LEVELS) - 1)
-    logging.basicConfig(level=LEVELS[index], format=FORMAT, datefmt=DATE_FORMAT)
+    handlers = None if handler is None else [handler]
+    logging.basicConfig(level=LEVELS[index], format=FORMAT, datefmt=DATE_FORMAT, handlers=handlers)
 
 
 def _more(ctx: click.Context, _param: click.Parameter, count: int) -> None:

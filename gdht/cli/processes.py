@@ -17,6 +17,7 @@ from gdht.cli.tables import counted
 from gdht.config import PORT_MAX, Address
 from gdht.errors import ListenError
 
+NODES_MAX = 100
 HOST = "127.0.0.1"
 PORTS_PER_NODE = 10
 """Node i of a ring has P2P at base + 10 i, the API one above, the admin port two above; the rest stays free."""
@@ -68,6 +69,11 @@ class Child:
             log.seek(max(self.log.stat().st_size - LAST_LINE_BYTES_MAX, 0))
             lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def one_per_core() -> int:
+    """How many nodes use this machine in full: each is one process, which uses one core."""
+    return min(len(os.sched_getaffinity(0)), NODES_MAX)
 
 
 def make_ports(count: int, base_port: int | None) -> list[Ports]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gdht.cli.log_thread import LogThread
 from gdht.cli.logs import start_logging, verbosity
 from gdht.config import OPTIONS, Config, Option, load_config
 from gdht.settings import without_ours
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 SECTIONS = ("dht", "admin")
 """Where a configuration file sets our options."""
+
+STANDARD_ERROR = 2
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ def serve(config_file: str | None, **given: str | None) -> None:
     """
     environ = {name: text for name, text in os.environ.items() if name not in COMMAND_LINE_ONLY}
     config = load_config(config_file, environ, given)
-    start_logging()
+    start_logging(LogThread(STANDARD_ERROR))
     if config_file and (warning := without_ours(Path(config_file), SECTIONS)):
         logger.warning("%s", warning)
     _make_daemon(config).serve_forever()
@@ -71,7 +74,7 @@ def serve(config_file: str | None, **given: str | None) -> None:
 
 def _make_daemon(config: Config) -> "Daemon":
     """The node of this process; its libraries are imported now, so that no other verb has to wait for them."""
-    from gdht.admin import create_app  # noqa: PLC0415
+    from gdht.admin import create_warm_app  # noqa: PLC0415
     from gdht.net.daemon import Daemon  # noqa: PLC0415
 
-    return Daemon(config, create_app)
+    return Daemon(config, create_warm_app)

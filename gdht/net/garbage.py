@@ -1,12 +1,14 @@
-"""How the interpreter looks for garbage that refers to itself: seldom, and never at so much that the loop is held.
+"""How the interpreter looks for garbage that refers to itself: in small portions, so that the loop is not held.
 
-Nearly all of a node's objects go when the last reference to them does. What the collector is for are the few cycles
-that libraries and errors leave behind, and those die young. But a full collection looks at every object there is: 170 ms
-for 100,000 records in memory, now and then, at a moment of its own choice (benchmarks/stalls.md).
+Objects go when the last reference to them does; the collector is for the cycles that are left over. A node at work
+makes none: gets, puts, clients that come and go, repair leave nothing to collect. A request to the admin port leaves
+some ten objects, a connection to another node that was refused some sixty, and all these die young. But a full
+collection looks at every object there is, those of all modules among them, at a moment of its own choice; it took 15 to
+170 ms (benchmarks/stalls.md).
 
-So what is there when a node begins to serve is set aside for good; young objects are looked at in small portions; and
-when a full collection took long all the same, its survivors are set aside too. Then the next one looks only at what has
-come since. The price: a cycle that was set aside alive and dies later is never found. None of ours lives that long.
+So what is there when a node begins to serve is set aside for good, and young objects are looked at in small portions.
+When a full collection takes long all the same, its survivors are set aside too, and the next one looks only at what has
+come since. The price: a cycle that was set aside alive and dies later is never found.
 """
 
 import gc
@@ -30,7 +32,7 @@ _began_s = 0.0
 def settle() -> None:
     """Set everything that there is now aside, and look for garbage in small portions from now on. Switches: no.
 
-    For the whole process, as often as it is called; takes some 50 ms.
+    For the whole process, as often as it is called; takes some 30 ms.
     """
     gc.collect()
     gc.freeze()

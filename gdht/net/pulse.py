@@ -114,7 +114,7 @@ class Witness:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_S):
-            frame = sys._current_frames().get(self._ident)
+            frame = sys._current_frames().get(self._ident)  # noqa: SLF001  (there is no other way)
             if frame is not None:
                 self._seen = time.perf_counter(), where(frame)
 

@@ -4,16 +4,17 @@ A look at the ring is no snapshot: nodes join and leave while it lasts. So what 
 later, and only what is wrong both times is reported. Source of the invariants: Zave 2017, sections 4 and 5.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from gdht.core.invariant import (
     Member,
     Violation,
     check_ideal,
-    check_safety,
     list_violations,
+    live_successor_violations,
     principal_violations,
+    ring_violations,
     short_name,
     short_names,
 )
@@ -23,6 +24,7 @@ from gdht.core.ring import Ring
 from gdht.node.ask import ask_each
 from gdht.node.crawl import CRAWL_S_MAX, Crawl, crawl, is_member
 from gdht.node.inspect import walk_through
+from gdht.node.pace import STEADY, Pace, pace, paced
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import RingCheck, Walk, WalkedNode
@@ -56,12 +58,13 @@ def check(rt: Runtime, node: NodeState, nodes_max: int) -> RingCheck:
     """Look at the ring, at most `nodes_max` nodes of it; name what is wrong, the weightiest first. Switches: yes."""
     started_s = rt.now()
     look = _look(rt, node, nodes_max)
-    found = violations_of(look, node.ring.length)
+    found = violations_of(look, node.ring.length, pace(rt))
     if found or not look.complete:
         rt.sleep(min(node.config.stabilize_interval, PAUSE_S_MAX))
         look = _look(rt, node, nodes_max)
-        found = seen_before(violations_of(look, node.ring.length), found)
-    named = tuple(_with_addresses(violation, look) for violation in found)
+        found = seen_before(violations_of(look, node.ring.length, pace(rt)), found)
+    addresses = {one.peer.ident: one.peer.address for one in (*look.elsewhere, *look.told.values())}
+    named = tuple(_with_addresses(violation, addresses) for violation in paced(rt, found))
     return RingCheck(len(look.walk.nodes), look.complete, named, rt.now() - started_s)
 
 
@@ -94,22 +97,30 @@ def _predecessors(found: Crawl) -> list[Peer]:
 # What is wrong --------------------------------------------------------------------------------------------------------
 
 
-def violations_of(look: Look, length: int) -> list[Violation]:
-    """What is wrong in one look, the weightiest first. length: of successor lists; longer ones are cut to it."""
+def violations_of(look: Look, length: int, turns: Pace = STEADY) -> list[Violation]:
+    """What is wrong in one look, the weightiest first. Switches: as `turns` does.
+
+    length: of successor lists; longer ones are cut to it.
+    """
     members = _members(look.told, length)
     if look.cut_short:  # a part of the ring tells nothing of the whole
-        return list_violations(members, length) + _neighbour_violations(members) + _node_violations(look.told)
-    found = check_safety(members, length)
-    if len(members) > length:
-        found += principal_violations(members, length)
-    found = [violation if violation.nodes else violation._replace(nodes=tuple(members)) for violation in found]
-    return [
-        *found,
-        *_second_ring_violations(look),
-        *_node_violations(look.told),
-        *_walk_violations(look),
-        *check_ideal(members, members, length),
+        parts: list[Callable[[], list[Violation]]] = [
+            lambda: list_violations(members, length),
+            lambda: _neighbour_violations(members),
+            lambda: _node_violations(look.told, turns),
+        ]
+        return [violation for part in turns.over(parts) for violation in part()]
+    safety: list[Callable[[], list[Violation]]] = [
+        lambda: list_violations(members, length),
+        lambda: live_successor_violations(members),
+        lambda: ring_violations(members),
+        lambda: principal_violations(members, length) if len(members) > length else [],
     ]
+    found = [violation for part in turns.over(safety) for violation in part()]
+    found = [violation if violation.nodes else violation._replace(nodes=tuple(members)) for violation in found]
+    found += [*_second_ring_violations(look), *_node_violations(look.told, turns), *_walk_violations(look)]
+    turns.step()
+    return found + check_ideal(members, members, length)
 
 
 def _members(told: Mapping[int, WalkedNode], length: int) -> dict[int, Member]:
@@ -142,30 +153,30 @@ def _walk_violations(look: Look) -> list[Violation]:
     return [Violation("walk_closes", nodes, f"the walk ends after {len(look.walk.nodes)} nodes")]
 
 
-def _node_violations(told: Mapping[int, WalkedNode]) -> list[Violation]:
+def _node_violations(told: Mapping[int, WalkedNode], turns: Pace) -> list[Violation]:
     """Every node that another one points at answers, and is a member."""
+    pointing = _pointing(told, turns)
     silent = [
-        Violation("all_answer", (ident, *_pointing_at(told, ident)), one.error or "no answer")
+        Violation("all_answer", (ident, *pointing.get(ident, ())), one.error or "no answer")
         for ident, one in told.items()
         if one.status is None
     ]
     outside = [
-        Violation("ideal_member", (ident, *_pointing_at(told, ident)), f"the node is {one.status.state}")
+        Violation("ideal_member", (ident, *pointing.get(ident, ())), f"the node is {one.status.state}")
         for ident, one in told.items()
         if one.status is not None and not is_member(one.status)
     ]
     return silent + outside
 
 
-def _pointing_at(told: Mapping[int, WalkedNode], ident: int) -> tuple[int, ...]:
-    """The members that have a node among their successors or as their predecessor."""
-    return tuple(
-        other
-        for other, one in told.items()
-        if one.status is not None
-        and is_member(one.status)
-        and any(peer.ident == ident for peer in (*one.status.successors, *one.status.predecessors[:1]))
-    )
+def _pointing(told: Mapping[int, WalkedNode], turns: Pace) -> dict[int, list[int]]:
+    """By node, the members that have it among their successors or as their predecessor."""
+    pointing: dict[int, list[int]] = {}
+    for ident, one in turns.over(told.items()):
+        if one.status is not None and is_member(one.status):
+            for other in dict.fromkeys(peer.ident for peer in (*one.status.successors, *one.status.predecessors[:1])):
+                pointing.setdefault(other, []).append(ident)
+    return pointing
 
 
 def _neighbour_violations(members: Mapping[int, Member]) -> list[Violation]:
@@ -178,9 +189,8 @@ def _neighbour_violations(members: Mapping[int, Member]) -> list[Violation]:
     ]
 
 
-def _with_addresses(violation: Violation, look: Look) -> Violation:
+def _with_addresses(violation: Violation, addresses: Mapping[int, str]) -> Violation:
     """The same with the addresses of its nodes in front: people know those."""
-    addresses = {one.peer.ident: one.peer.address for one in (*look.elsewhere, *look.told.values())}
     names = [addresses.get(ident, short_name(ident)) for ident in violation.nodes]
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     return violation._replace(detail=f"{', '.join(names[:NAMED_MAX])}{more}: {violation.detail}")

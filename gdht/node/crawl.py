@@ -10,6 +10,7 @@ from gdht.core.messages import P2pGetStatus, P2pReplyStatus
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout
 from gdht.node.handlers import own_status
+from gdht.node.pace import paced
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State, WalkedNode
@@ -75,7 +76,8 @@ class Crawl:
             last = not self._fresh
             queue, patience_s = (self._slow, self._slow_s) if last else (self._fresh, QUICK_S)
             wave, queue[:] = queue[:WAVE_MAX], queue[WAVE_MAX:]
-            for index, outcome in rt.calls([(peer, P2pGetStatus()) for peer in wave], min(patience_s, left_s)):
+            asked = rt.calls([(peer, P2pGetStatus()) for peer in wave], min(patience_s, left_s))
+            for index, outcome in paced(rt, asked):
                 self._take(wave[index], outcome, last=last)
 
     def _take(self, peer: Peer, outcome: Outcome, *, last: bool) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from gdht.node.runtime import Runtime
 
-TURN_S = 0.002
-"""How long one works before the others' turn: what the slowest machine makes of it should not be felt."""
+TURN_S = 0.001
+"""How long one works before the others' turn."""
 
 Thing = TypeVar("Thing")
 
