@@ -28,8 +28,8 @@ with the least and the most in brackets. CPU is that of all server processes tog
 (`benchmarks/load.c`) checks every answer: it must come in turn, repeat the key and bring the value that was put.
 """
 
-TARGETS_TEXT = """A ratio of 0.50 means half as many requests per second. By CPU time it is the inverse ratio of what the
-servers used for each request: it says nothing of waiting, and other work on the machine changes it less.
+TARGETS_TEXT = """A ratio of 0.50 means half as many requests per second. By CPU time it is the inverse ratio of what
+the servers used for each request: it says nothing of waiting, and other work on the machine changes it less.
 """
 
 NODE_TEXT = """A node in memory, replication 1, beside servers that are no DHT, all driven by the same generator. The
