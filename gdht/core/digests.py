@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gdht.core.ident import IDENT_BYTES, IDENTS
 from gdht.core.records import Record, Version
+from gdht.core.values import make
 
 TOTAL_BYTES = 16
 TOTALS = 1 << 8 * TOTAL_BYTES
@@ -69,8 +70,6 @@ become negative without touching the others; then sizes, tombstones and records,
 
 TOTAL_SHIFT, SIZE_SHIFT, TOMBSTONES_SHIFT = 3 * FIELD_BITS, 2 * FIELD_BITS, FIELD_BITS
 
-_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
-
 
 def pack(digest: Digest) -> int:
     """A digest as one number, which may be added to others and subtracted from them."""
@@ -86,7 +85,7 @@ def unpack(packed: int) -> Digest:
         packed >> TOMBSTONES_SHIFT & FIELD_MASK,
         packed >> SIZE_SHIFT & FIELD_MASK,
     )
-    return _NEW(Digest, fields)
+    return make(Digest, fields)
 
 
 HASHED = Struct(f">{IDENT_BYTES}sQ{IDENT_BYTES}sB")

@@ -137,16 +137,16 @@ class ApiConnection:
     def _take_some(self, messages: Sequence[Message]) -> None:
         """Carry out what needs no other node, and begin with the others. Switches: maybe. Raises: OSError."""
         started_s = perf_counter()
-        begin = self._answer_own_gets(messages) if self._express is not None and not self._under_way else 0
-        gets, puts = begin, 0
-        for message in messages[begin:] if begin else messages:
+        first = self._answer_own_gets(messages) if self._express is not None and not self._under_way else 0
+        gets, puts = first, 0
+        for message in messages[first:] if first else messages:
             if message.key in self._under_way:
                 frame = None
-            elif isinstance(message, DhtGet):
+            elif type(message) is DhtGet:
                 frame = self._get_here(message.key)
                 gets += frame is not None
             else:
-                frame = self._put_here(message)
+                frame = self._put_here(message)  # type: ignore[arg-type]  # a PUT it is
                 puts += frame is not None
             if frame is None:
                 self._begin(message, started_s)
@@ -168,7 +168,7 @@ class ApiConnection:
         Nothing is under way that they would have to wait for.
         """
         assert self._express is not None, "asked by the caller"
-        own = self._express.own_values()
+        own = self._express.node.own_values()
         if own is None:
             return 0
         value_of, frames = own.get, []
@@ -218,14 +218,15 @@ class ApiConnection:
 
     def _begin(self, message: Message, started_s: float) -> None:
         """Send a request on its way, or queue it behind another one. Switches: when there is no room for it."""
-        if not self._has_room():
+        if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
             self._wait_for_room()
-        if not self._load.admits():
+        load = self._load
+        if load.under_way >= load.under_way_max:
             self._shed(message, started_s)
             return
         pending = Pending(message, started_s)
         self._pending += 1
-        self._load.under_way += 1
+        load.under_way += 1
         if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
             self._answers.append(pending)
         before = self._under_way.get(message.key)

@@ -79,8 +79,9 @@ class Connection:
     def is_ready(self) -> bool:
         """Whether a call would be sent in this turn of the loop, not queued or rejected."""
         is_open = self.state is ConnectionState.OPEN
-        return is_open and len(self._calls) < IN_FLIGHT_MAX and self._queued_bytes() < QUEUED_BYTES_MAX
+        return is_open and len(self._calls) < IN_FLIGHT_MAX and self._queued_bytes < QUEUED_BYTES_MAX
 
+    @property
     def _queued_bytes(self) -> int:
         return self._stream.unsent_bytes if self._stream is not None else self._waiting_bytes
 
@@ -90,7 +91,7 @@ class Connection:
         Raises: LocalProtocolError when the request cannot be encoded.
         """
         assert self.state is not ConnectionState.CLOSED
-        queued_bytes = self._queued_bytes()
+        queued_bytes = self._queued_bytes
         if len(self._calls) >= IN_FLIGHT_MAX or queued_bytes >= QUEUED_BYTES_MAX:
             under_way = f"{len(self._calls)} requests and {queued_bytes} bytes"
             call.end(Rejected(f"{self.peer}: queue full, {under_way} under way"))

@@ -12,7 +12,3 @@ class Load:
     def __init__(self, under_way_max: int = UNDER_WAY_MAX) -> None:
         self.under_way = 0
         self.under_way_max = under_way_max
-
-    def admits(self) -> bool:
-        """Whether one more may begin. Switches: no."""
-        return self.under_way < self.under_way_max

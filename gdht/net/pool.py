@@ -72,10 +72,10 @@ class Pool:
             self._connections[call.peer] = connection
         connection.send(call)
 
-    def is_ready(self, peer: Peer) -> bool:
-        """Whether a call to this peer would be sent at once. Switches: no."""
+    def ready(self, peer: Peer) -> Connection | None:
+        """The connection to a peer, if a call on it would be sent at once. Switches: no."""
         connection = self._connections.get(peer)
-        return connection is not None and connection.is_ready
+        return connection if connection is not None and connection.is_ready else None
 
     def tend(self) -> None:
         """Look at all calls that have waited for a while and have no timer of their own. Switches: no."""

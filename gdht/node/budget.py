@@ -9,9 +9,9 @@ class Budget:
         self._most = most
         self._left = most
 
-    def earn(self) -> None:
-        """One more piece of work."""
-        self._left = min(self._left + self._share, self._most)
+    def earn(self, pieces: int = 1) -> None:
+        """So many more pieces of work."""
+        self._left = min(self._left + pieces * self._share, self._most)
 
     @property
     def is_left(self) -> bool:

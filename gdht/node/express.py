@@ -62,17 +62,14 @@ def own_values(node: NodeState, now_s: float) -> OwnValues | None:
 class PutPlan(NamedTuple):
     """A write to each replica: the owner first.
 
-    copy: what is written. requests: to whom, and what. view: of the replicas, as the owner must see them too.
+    copy: what is written. peers: to whom, and requests: what to each. view: of the replicas, as the owner must see them
+    too.
     """
 
     copy: RecordCopy
-    requests: tuple[tuple[Peer, P2pPut], ...]
+    peers: tuple[Peer, ...]
+    requests: tuple[P2pPut, ...]
     view: int
-
-    @property
-    def peers(self) -> tuple[Peer, ...]:
-        """To whom it is written, the owner first."""
-        return tuple(peer for peer, _ in self.requests)
 
 
 def plan_get(node: NodeState, key: bytes) -> Peer | None:
@@ -91,13 +88,15 @@ def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication:
     if not replicas:
         return None
     copy = new_copy(node, key, value, ttl_s, replication)
-    as_owner, as_replica = _write(copy, as_owner=True), _write(copy, as_owner=False)
-    requests = ((replicas[0], as_owner), *((peer, as_replica) for peer in replicas[1:]))
-    return PutPlan(copy, requests, view_of(replicas[1:]))
+    requests = [_write(copy, as_owner=True)]
+    if len(replicas) > 1:
+        requests += [_write(copy, as_owner=False)] * (len(replicas) - 1)
+    return PutPlan(copy, replicas, tuple(requests), view_of(replicas[1:]))
 
 
 def _write(copy: RecordCopy, *, as_owner: bool) -> P2pPut:
-    return P2pPut(copy.key, copy.ttl_ms, copy.replication, copy.version, as_owner, copy.value, copy.tombstone_ms)
+    key, ttl_ms, replication, version, value, tombstone_ms = copy
+    return P2pPut(key, ttl_ms, replication, version, as_owner, value, tombstone_ms)
 
 
 def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
@@ -117,12 +116,13 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
 
     outcomes: in the order of the plan's requests.
     """
-    for (peer, request), outcome in zip(plan.requests, outcomes, strict=True):
-        if type(outcome) is not P2pSuccess or not _is_stored(plan.copy, outcome):
+    owner, copy = plan.peers[0], plan.copy
+    for outcome in outcomes:
+        if type(outcome) is not P2pSuccess or not _is_stored(copy, outcome):
             return None
-        if request.as_owner and peer != node.me and outcome.view != plan.view:
+    if owner != node.me:
+        if outcomes[0].view != plan.view:  # type: ignore[union-attr]  # all are receipts
             return None  # others hold the replicas by now
-    if plan.requests[0][0] != node.me:
         node.stats.route_cache["hit"] += 1
     stored = len(outcomes)
     node.stats.replica_writes["ok"] += stored

@@ -182,10 +182,10 @@ class Node:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""
         return plan_get(self._node, key)
 
-    def note_answer(self, peer: Peer, seconds: float) -> None:
-        """The owner of a GET took so long to answer it. Switches: no."""
+    def note_answer(self, peer: Peer, seconds: float, reads: int) -> None:
+        """The owner of a GET took so long to answer it, which stands for so many of them. Switches: no."""
         self._node.latency.note(peer, seconds)
-        self._node.hedges.earn()
+        self._node.hedges.earn(reads)
 
     def is_late(self, owner: Peer, seconds: float) -> bool:
         """Whether the owner of a GET that was asked so long ago is late, and others may be asked. Switches: no."""

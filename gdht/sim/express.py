@@ -35,12 +35,11 @@ def put(rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, timeout_s
 
 
 def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Outcome, ...]:
-    others = [(index, *request) for index, request in enumerate(plan.requests) if request[0] != node.me]
+    writes = list(zip(plan.peers, plan.requests, strict=True))
+    others = [(index, *write) for index, write in enumerate(writes) if write[0] != node.me]
     calls = rt.calls([(peer, request) for _, peer, request in others], timeout_s)
     own = {
-        index: Own(rt, node.handle(node.me, request))
-        for index, (peer, request) in enumerate(plan.requests)
-        if peer == node.me
+        index: Own(rt, node.handle(node.me, request)) for index, (peer, request) in enumerate(writes) if peer == node.me
     }
     outcomes = {others[number][0]: outcome for number, outcome in calls}
     outcomes |= {index: one.wait(timeout_s) for index, one in own.items()}

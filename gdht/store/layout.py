@@ -11,6 +11,7 @@ from gdht.core.digests import TOTAL_BYTES, Digest
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
+from gdht.core.values import make
 from gdht.store.merging import due_s
 
 FORMAT = 1
@@ -32,8 +33,6 @@ DIGEST = struct.Struct(f">QQQ{TOTAL_BYTES}s")
 
 
 Buffer = bytes | memoryview
-
-_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 
 
 class Damaged(Exception):
@@ -63,8 +62,8 @@ def unpack_record(key: bytes, data: Buffer) -> Record:
 
 def _unpacked(key: bytes, data: Buffer, value: bytes) -> Record:
     stamp, by, expires_at_s, tombstone_until_s, replication, is_tombstone, _ = HEADER.unpack_from(data)
-    version = _NEW(Version, (stamp, int.from_bytes(by, "big")))
-    return _NEW(Record, (key, value, version, expires_at_s, replication, tombstone_until_s, is_tombstone != 0))
+    version = make(Version, (stamp, int.from_bytes(by, "big")))
+    return make(Record, (key, value, version, expires_at_s, replication, tombstone_until_s, is_tombstone != 0))
 
 
 def unpack_entry(key: bytes, data: Buffer) -> Entry:

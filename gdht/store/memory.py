@@ -12,6 +12,7 @@ from gdht.core.digests import Digest
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
+from gdht.core.values import make
 from gdht.store.buckets import Buckets
 from gdht.store.ledger import Ledger
 from gdht.store.merging import after_due, due_s, merged
@@ -25,8 +26,6 @@ HEADER = Struct(">Q32sBBdd")
 LIFE = Struct(">Bd")
 LIFE_AT = 8 + IDENT_BYTES + 1
 """is_tombstone and expires_at_s, and where in the header they stand."""
-
-_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 
 
 class MemoryStore:
@@ -162,9 +161,9 @@ def _packed(record: Record) -> bytes:
 
 def _unpacked(key: bytes, data: bytes) -> Record:
     stamp, by, replication, is_tombstone, expires_at_s, tombstone_until_s = HEADER.unpack_from(data)
-    version = _NEW(Version, (stamp, int.from_bytes(by, "big")))
+    version = make(Version, (stamp, int.from_bytes(by, "big")))
     value = data[HEADER.size :]
-    return _NEW(Record, (key, value, version, expires_at_s, replication, tombstone_until_s, is_tombstone == 1))
+    return make(Record, (key, value, version, expires_at_s, replication, tombstone_until_s, is_tombstone == 1))
 
 
 def _entry(key: bytes, data: bytes) -> Entry:

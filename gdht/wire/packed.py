@@ -13,13 +13,13 @@ from struct import Struct
 from gdht.core import messages as m
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.peer import Peer
+from gdht.core.values import make
 from gdht.wire import fields
 from gdht.wire.framing import DHT_HEADER
 from gdht.wire.packed_records import RECORDS
 from gdht.wire.parts import FLAGGED, U16, Packed, empty, encode_ident, finish, key_bytes, key_only, short
 from gdht.wire.schema import MAGIC
 
-_NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 _DHT_PUT = Struct(">HBB32s")
 _HELLO = Struct(">4sBBB")
 _REPLY_SUCCESSOR = Struct(">32sB32s")
@@ -58,7 +58,7 @@ def gets_in_front(data: bytes | bytearray | memoryview) -> list[m.DhtMessage]:
     for header, key in GET_FRAME.iter_unpack(data if whole == len(data) else data[:whole]):
         if header != GET_HEADER:
             break
-        gets.append(_NEW(m.DhtGet, (key,)))
+        gets.append(make(m.DhtGet, (key,)))
     return gets
 
 

@@ -4,6 +4,7 @@ from struct import Struct
 
 from gdht.core import messages as m
 from gdht.core.digests import TOTAL_BYTES
+from gdht.core.values import make
 from gdht.wire import fields
 from gdht.wire.parts import (
     FLAGGED,
@@ -44,7 +45,7 @@ def _encode_put(message: m.P2pPut) -> bytes:
 def _decode_put(buffer: bytes, start: int, end: int) -> m.P2pPut:
     key, ttl_ms, tombstone_ms, replication, flags, stamp, by = _PUT.unpack_from(buffer, start)
     value, as_owner = buffer[start + _PUT.size : end], fields.parse_flag(flags)
-    return m.P2pPut(key, ttl_ms, replication, version_of(stamp, by), as_owner, value, tombstone_ms)
+    return make(m.P2pPut, (key, ttl_ms, replication, version_of(stamp, by), as_owner, value, tombstone_ms))
 
 
 def _encode_get(message: m.P2pGet) -> bytes:
@@ -53,7 +54,7 @@ def _encode_get(message: m.P2pGet) -> bytes:
 
 def _decode_get(buffer: bytes, start: int, _end: int) -> m.P2pGet:
     key, flags = FLAGGED.unpack_from(buffer, start)
-    return m.P2pGet(key, fields.parse_flag(flags))
+    return make(m.P2pGet, (key, fields.parse_flag(flags)))
 
 
 def _encode_success(message: m.P2pSuccess) -> bytes:
@@ -64,7 +65,7 @@ def _encode_success(message: m.P2pSuccess) -> bytes:
 def _decode_success(buffer: bytes, start: int, end: int) -> m.P2pSuccess:
     key, ttl_ms, tombstone_ms, replication, stamp, by, view = _SUCCESS.unpack_from(buffer, start)
     value = buffer[start + _SUCCESS.size : end]
-    return m.P2pSuccess(key, ttl_ms, replication, version_of(stamp, by), value, tombstone_ms, view)
+    return make(m.P2pSuccess, (key, ttl_ms, replication, version_of(stamp, by), value, tombstone_ms, view))
 
 
 def _encode_failure(message: m.P2pFailure) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.records import Version
+from gdht.core.values import make
 from gdht.errors import RemoteProtocolError
 from gdht.wire import fields
 
@@ -43,7 +44,7 @@ def encode_ident(ident: int) -> bytes:
 
 def version_of(stamp: int, coordinator: bytes) -> Version:
     """A version from its two fields as they travel."""
-    return Version(stamp, int.from_bytes(coordinator))
+    return make(Version, (stamp, int.from_bytes(coordinator)))
 
 
 def short() -> RemoteProtocolError:

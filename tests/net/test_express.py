@@ -73,7 +73,7 @@ class Gateway(FakeNode):
         copy = RecordCopy(key, 1000, 1, NO_VERSION, value)
         fields = copy._asdict()
         peers = (self.owner, *self.replicas)
-        return PutPlan(copy, tuple((peer, P2pPut(**fields, as_owner=peer == self.owner)) for peer in peers), 0)
+        return PutPlan(copy, peers, tuple(P2pPut(**fields, as_owner=peer == self.owner) for peer in peers), 0)
 
     def judge_put(self, plan, outcomes):
         stored = sum(isinstance(outcome, P2pSuccess) for outcome in outcomes)
@@ -92,7 +92,7 @@ class Gateway(FakeNode):
     def now_s(self):
         return 0.0
 
-    def note_answer(self, peer, seconds):
+    def note_answer(self, peer, seconds, reads):
         self.answered.append(peer)
 
     def is_late(self, owner, seconds):
@@ -246,7 +246,7 @@ def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_los
     dying = fake_peer(greeting(hello(ident=9), seen=seen))
     peer = Peer(9, str(dying.address))
     pool.submit(_Ignored(peer, P2pPing(), 5.0, pool.stats))
-    tools.wait_for(lambda: pool.is_ready(peer))
+    tools.wait_for(lambda: pool.ready(peer))
     gateway.node.owner = peer
     client = dial(gateway)
     client.send(*(tools.get(tools.key(number)) for number in range(10)))
