@@ -61,6 +61,9 @@ class Store(Protocol):
     def get(self, key: bytes, now_s: float) -> Record | None:
         """The living record under a key; None when there is none, or its life is over."""
 
+    def value(self, key: bytes, now_s: float) -> bytes | None:
+        """The value of that record alone, which costs less."""
+
     def held(self, key: bytes) -> Record | None:
         """Whatever is kept under a key: a living record, one whose life is over, a tombstone."""
 

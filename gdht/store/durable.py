@@ -75,6 +75,10 @@ class DurableStore:
         record = self._layers.held(key)
         return record if record is not None and record.expires_at_s > now_s and not record.is_tombstone else None
 
+    def value(self, key: bytes, now_s: float) -> bytes | None:
+        record = self.get(key, now_s)
+        return None if record is None else record.value
+
     def held(self, key: bytes) -> Record | None:
         return self._layers.held(key)
 

@@ -16,11 +16,15 @@ from gdht.store.buckets import Buckets
 from gdht.store.ledger import Ledger
 from gdht.store.merging import after_due, due_s, merged
 
-RECORD_OVERHEAD_BYTES = 540
-"""What a record costs beside its value: key, version, dictionary and list entries, measured on 64-bit CPython."""
+RECORD_OVERHEAD_BYTES = 360
+"""What a record costs beside its value, digests and all: measured (`benchmarks/memory.md`)."""
 
 HEADER = Struct(">Q32sBBdd")
 """Stamp, coordinator, replication, is_tombstone, expires_at_s, tombstone_until_s; the value follows."""
+
+LIFE = Struct(">Bd")
+LIFE_AT = 41
+"""Where is_tombstone and expires_at_s lie in a header."""
 
 _NEW = tuple.__new__  # what a NamedTuple's own constructor ends in, at half its cost
 
@@ -61,6 +65,13 @@ class MemoryStore:
             return None
         record = _unpacked(key, data)
         return record if record.expires_at_s > now_s and not record.is_tombstone else None
+
+    def value(self, key: bytes, now_s: float) -> bytes | None:
+        data = self._records.get(key)
+        if data is None:
+            return None
+        is_tombstone, expires_at_s = LIFE.unpack_from(data, LIFE_AT)
+        return data[HEADER.size :] if expires_at_s > now_s and not is_tombstone else None
 
     def held(self, key: bytes) -> Record | None:
         data = self._records.get(key)
