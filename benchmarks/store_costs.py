@@ -146,6 +146,7 @@ def calls(bench: Bench) -> Iterator[tuple[str, Callable[[], tuple[Callable[[Any]
     yield "put, over", lambda: (store.put, [bench.to_record(copy) for copy in bench.over_copies(n)])
     yield "get", lambda: (lambda key: store.get(key, now_s), bench.held_keys(n))
     yield "get, absent", lambda: (lambda key: store.get(key, now_s), [bench.rng.randbytes(32) for _ in range(n)])
+    yield "value", lambda: (lambda key: store.value(key, now_s), bench.held_keys(n))
     yield "held", lambda: (store.held, bench.held_keys(n))
     yield "digest of an arc", lambda: (lambda arc: store.digest(*arc, 1), arcs())
     yield "stamp", lambda: (lambda _: clock.stamp(), list(range(n)))

@@ -207,7 +207,7 @@ class DhtConfig:
         1 << 30,
         _whole(1, 1 << 62),
         "Bytes of records this node keeps (keys, values and overhead); writes beyond it are refused. About "
-        "records * replication * (value size + 540) / nodes, twice that for safety.",
+        "records * replication * (value size + 400) / nodes, twice that for safety.",
     )
 
     def validate(self) -> None:

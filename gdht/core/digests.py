@@ -23,7 +23,7 @@ LEAF_BITS = 16
 """The records whose identifiers begin with the same so many bits share a leaf."""
 
 BRANCH_BITS = 4
-LEVELS = LEAF_BITS // BRANCH_BITS
+BRANCH_MASK = (1 << BRANCH_BITS) - 1
 LEAVES = 1 << LEAF_BITS
 LEAF_SHIFT = 256 - LEAF_BITS
 
@@ -232,19 +232,18 @@ def _take_out(levels: Levels, leaf: int, difference: int) -> None:
 
 
 def _sum(levels: Levels, begin: int, stop: int) -> int:
-    """The packed digest of the leaves from `begin` to before `stop`: whole branches, and parts of two at the ends."""
+    """The packed digest of the leaves from `begin` to before `stop`: whole branches, and what is left of them at both
+    ends, from the leaves up.
+    """
     packed = 0
-    cut: list[int] = [0]  # the root
-    for level, digests in enumerate(levels):
-        width = LEAVES >> BRANCH_BITS * (level + 1)
-        children = (child for parent in cut for child in range(parent << BRANCH_BITS, parent + 1 << BRANCH_BITS))
-        cut = []
-        for prefix in children:
-            first = prefix * width
-            if prefix not in digests or first + width <= begin or first >= stop:
-                continue
-            if begin <= first and first + width <= stop:
-                packed += digests[prefix]
-            else:
-                cut.append(prefix)
-    return packed
+    top, *below = levels
+    for digests in reversed(below):
+        while begin & BRANCH_MASK and begin < stop:
+            packed += digests.get(begin, 0)
+            begin += 1
+        while stop & BRANCH_MASK and begin < stop:
+            stop -= 1
+            packed += digests.get(stop, 0)
+        begin >>= BRANCH_BITS
+        stop >>= BRANCH_BITS
+    return packed + sum(top.get(prefix, 0) for prefix in range(begin, stop))

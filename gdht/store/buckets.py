@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from gdht.core.ident import IDENT_BYTES
 
-BUCKET_MAX = 1024
+BUCKET_MAX = 512
 """A bucket with more keys is cut up by the next byte of its keys. So many are sorted at once to be read in order."""
 
 FAN_OUT = 256

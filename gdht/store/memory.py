@@ -17,8 +17,8 @@ from gdht.store.buckets import Buckets
 from gdht.store.ledger import Ledger
 from gdht.store.merging import after_due, due_s, merged
 
-RECORD_OVERHEAD_BYTES = 540
-"""What a record costs beside its value: key, version, dictionary and list entries, measured on 64-bit CPython."""
+RECORD_OVERHEAD_BYTES = 360
+"""What a record costs beside its value, digests and all: measured (`benchmarks/memory.md`)."""
 
 HEADER = Struct(">Q32sBBdd")
 """Stamp, coordinator, replication, is_tombstone, expires_at_s, tombstone_until_s; the value follows."""

@@ -162,6 +162,13 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
     def crash(self):
         self.restart()
 
+    @rule(number=keys, now_s=clocks)
+    def get(self, number, now_s):
+        held = self.seen.get(number)
+        alive = held is not None and held.lives(now_s)
+        assert self.store.get(number, now_s) == (held if alive else None)
+        assert self.store.value(number, now_s) == (held.value if alive else None)
+
     @rule(start=keys.map(key_ident), end=keys.map(key_ident), replication=st.integers(1, 5))
     def digest(self, start, end, replication):
         assert self.store.digest(start, end, replication) == self.arc(start, end, replication)

@@ -91,6 +91,7 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
         assert self.store.held(number) == held
         alive = held is not None and not held.is_tombstone and held.expires_at_s > now_s
         assert self.store.get(number, now_s) == (held if alive else None)
+        assert self.store.value(number, now_s) == (held.value if alive else None)
 
     @rule(number=keys, version=versions)
     def remove(self, number, version):
