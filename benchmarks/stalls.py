@@ -9,8 +9,6 @@ with records in memory, and one with records on a disk, with everything that mov
 import argparse
 import contextlib
 import json
-import os
-import platform
 import random
 import socket
 import struct
@@ -76,14 +74,16 @@ class Measured:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(ANSWER_S_MAX)
         sock.connect(socket_path)
-        self._lines = sock.makefile("rw")
+        self._sock, self._lines = sock, sock.makefile("rw")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._sock.close()
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
     def do(self, name: str, *arguments: object) -> Any:
         """Have the node do something; see `stalls_node.Commands`."""
@@ -292,6 +292,14 @@ def told(row: Row) -> str:
     return f"| {what} | {cpu['holds']:,} | {figures} |"
 
 
+def with_table(page: str, table: str) -> str:
+    """A page with a new table in place of its first one, or of the rows of that; its words stay."""
+    lines = page.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| activity |"))
+    last = next((number for number in range(first, len(lines)) if not lines[number].startswith("|")), len(lines))
+    return "\n".join([*lines[:first], table, *lines[last:]]) + "\n"
+
+
 def main() -> None:
     """Measure, print, and write the table if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -299,7 +307,7 @@ def main() -> None:
     parser.add_argument("--disk-records", type=int, default=20_000)
     parser.add_argument("--scene", choices=("admin", "memory", "disk"), action="append")
     parser.add_argument("--place", type=Path, help="a directory for the disk; a temporary one by default")
-    parser.add_argument("--write", type=Path, help="write the table to this file too, below its heading")
+    parser.add_argument("--write", type=Path, help="put the table into this page too")
     options = parser.parse_args()
     scenes = options.scene or ("admin", "memory", "disk")
     rows = []
@@ -319,8 +327,8 @@ def main() -> None:
                 rows.append(told(row))
                 print(rows[-1], flush=True)
     if options.write:
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-        options.write.write_text("\n".join(["# Stalls", "", machine, "", HEAD, *rows]) + "\n")
+        page = options.write.read_text() if options.write.exists() else f"# Stalls\n\n{HEAD}\n"
+        options.write.write_text(with_table(page, "\n".join([HEAD, *rows])))
 
 
 if __name__ == "__main__":

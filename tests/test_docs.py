@@ -11,13 +11,14 @@ import pytest
 
 from gdht.admin.metric_table import COUNTS, GAUGES, SPREADS
 from gdht.cli import cli
-from gdht.config import OPTIONS, Address, Option
+from gdht.config import OPTIONS, Address, Config, Option, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CONF = ROOT / "conf"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")])
-EXAMPLES = [ROOT / "Procfile", CONF / "gdht.service"]
+UNITS = [CONF / "gdht.service", CONF / "gdht@.service"]
+EXAMPLES = [ROOT / "Procfile", *UNITS]
 
 PROMPT = "$ "
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -256,6 +257,44 @@ def test_the_procfile_lets_honcho_stop_the_nodes_themselves():
     lines = re.findall(r"^(?:# )?node\d+: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert len(lines) == 3
     assert all(line.startswith("exec ") for line in lines)  # else the signal goes to the shell in between
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_systemd_has_nothing_against_the_units(path, require_tool, tmp_path):
+    verify = [require_tool("systemd-analyze"), "verify", tmp_path / path.name]
+    (tmp_path / path.name).write_text(path.read_text().replace("/opt/gdht/bin/gdht", "/bin/true"))
+    done = subprocess.run(verify, text=True, capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_units_guard_a_node_alike():
+    """They differ in how many nodes there are, and in nothing else."""
+    settings = [dict(re.findall(r"^(\w+)=(.*)$", path.read_text(), re.MULTILINE)) for path in UNITS]
+    differing = {name for name in settings[0] | settings[1] if settings[0].get(name) != settings[1].get(name)}
+    own = {"Description", "Environment", "EnvironmentFile", "ExecStart", "StateDirectory", "WorkingDirectory"}
+    assert differing <= own
+
+
+def test_each_instance_has_ports_and_a_directory_of_its_own():
+    text = (CONF / "gdht@.service").read_text()
+    (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    (hosts,) = re.findall(r"^Environment=(.*)$", text, re.MULTILINE)
+    nodes = [started_by(line, dict(host.split("=") for host in hosts.split()), instance) for instance in ("01", "64")]
+    assert [str(node.dht.p2p_address) for node in nodes] == ["127.0.0.1:6001", "127.0.0.1:6064"]
+    assert [str(node.dht.api_address) for node in nodes] == ["127.0.0.1:7001", "127.0.0.1:7064"]
+    assert [str(node.admin.address) for node in nodes] == ["127.0.0.1:8001", "127.0.0.1:8064"]
+    assert [node.dht.data_dir for node in nodes] == ["/var/lib/gdht/01", "/var/lib/gdht/64"]
+
+
+def started_by(line: str, environ: dict[str, str], instance: str) -> Config:
+    """The configuration of a node that systemd starts with this line."""
+    line = re.sub(r"\$\{(\w+)\}", lambda name: environ[name[1]], line.replace("%i", instance).replace("%S", "/var/lib"))
+    words = shlex.split(line)[2:]
+    given = {
+        name.removeprefix("--").replace("-", "_"): text for name, text in zip(words[::2], words[1::2], strict=True)
+    }
+    del given["_c"]
+    return load_config(str(CONF / "node.ini"), {}, given)
 
 
 def metric_names() -> set[str]:

@@ -1,6 +1,7 @@
 """`gdht cluster`: its ports, rows and lines, with nodes that are only numbers; real ones: test_cluster_processes."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gdht.cli.cluster import Watcher
-from gdht.cli.processes import FREE_PORTS, Child, Ports, make_ports
+from gdht.cli.cluster import Watcher, cluster
+from gdht.cli.processes import FREE_PORTS, NODES_MAX, Child, Ports, make_ports, one_per_core
 from gdht.cli.views import JsonView, LineView, Row, TableView
 from gdht.config import Address
 from gdht.errors import ListenError
@@ -59,6 +60,17 @@ def test_every_node_has_ten_ports_and_uses_the_first_three() -> None:
 def test_free_ports_lie_below_those_of_outgoing_connections() -> None:
     ports = make_ports(5, None)
     assert all(one.p2p.port in FREE_PORTS and one.admin.port in FREE_PORTS for one in ports)
+
+
+def test_without_a_number_there_is_a_node_for_each_core(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(6)))
+    context = cluster.make_context("cluster", [])
+    assert context.params["nodes"] == 6
+
+
+def test_a_machine_of_very_many_cores_gets_as_many_nodes_as_there_may_be(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(256)))
+    assert one_per_core() == NODES_MAX
 
 
 def test_ports_beyond_the_last_one_are_refused() -> None:
