@@ -137,7 +137,8 @@ class ApiConnection:
     def _take_some(self, messages: Sequence[Message]) -> None:
         """Carry out what needs no other node, and begin with the others. Switches: maybe. Raises: OSError."""
         started_s = perf_counter()
-        first = self._answer_own_gets(messages) if self._express is not None and not self._under_way else 0
+        nothing_waits = not self._answers and not self._under_way
+        first = self._answer_own_gets(messages) if nothing_waits and self._express is not None else 0
         gets, puts = first, 0
         for message in messages[first:] if first else messages:
             if message.key in self._under_way:
@@ -165,7 +166,7 @@ class ApiConnection:
     def _answer_own_gets(self, messages: Sequence[Message]) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
 
-        Nothing is under way that they would have to wait for.
+        Nothing is under way whose answer has to leave before theirs, or which they would have to see.
         """
         assert self._express is not None, "asked by the caller"
         own = self._express.node.own_values()

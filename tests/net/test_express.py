@@ -24,7 +24,7 @@ from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import Load
 from gdht.net.runtime import GeventRuntime
-from gdht.node.express import PutPlan
+from gdht.node.express import OwnValues, PutPlan
 from gdht.node.later import Later
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
@@ -52,17 +52,18 @@ class Gateway(FakeNode):
         self.replicas: tuple[Peer, ...] = ()
         self.long_way: list[object] = []
         self.answered: list[Peer] = []
+        self.own: dict[bytes, bytes] = {}
         self.patience_s = 60.0
         self.disk: list[object] | None = None
 
     def try_get(self, key):
-        return None
+        return GetOutcome("success", self.own[key]) if key in self.own else None
 
     def try_put(self, key, value, ttl_s, replication):
         return None
 
     def own_values(self):
-        return None
+        return OwnValues(0, 0, lambda key, _now_s: self.own.get(key), 0.0)
 
     def plan_get(self, key):
         return self.owner
@@ -193,6 +194,22 @@ def test_gets_of_the_same_key_overlap(gateway, dial, tools, node):
     client.send(tools.get(key) * 100)
     assert client.read(37 * 100) == success(key, b"v") * 100
     assert gateway.node.log == gateway.node.long_way == []
+
+
+def test_what_is_answered_here_does_not_overtake_what_is_not_known_yet(gateway, dial, tools, node, stats):
+    """The second GET of a key is answered, the first has gone the long way: what follows waits for that."""
+    key, own = tools.key(1), tools.key(2)
+    gateway.node.own[own] = b"own"
+    gateway.node.slow[key] = 0.05
+    replies = iter([P2pFailure(key, FailureReason.NOT_RESPONSIBLE, ""), P2pSuccess(key, 1, 1, NO_VERSION, b"second")])
+    answer_with(node, lambda _key: next(replies))
+    client = dial(gateway)
+    client.send(tools.get(own), tools.get(key), tools.get(key))
+    assert client.read(39) == success(own, b"own")
+    tools.wait_for(lambda: gateway.node.running and stats.api_requests["get", "success"] == 2)
+    client.send(tools.get(own))
+    expected = success(key, b"found the long way") + success(key, b"second") + success(own, b"own")
+    assert client.read(len(expected)) == expected
 
 
 def test_a_get_waits_for_the_put_before_it_and_a_put_for_the_get(gateway, dial, tools, node):
