@@ -25,12 +25,12 @@ def entries_in(store: Store, arc: Arc, least: int = 1, most: int | None = None) 
 
     The caller may switch. However much else lies in the arc, about as much is read as is found.
     """
-    found = held(store, arc, least, most).records
+    found, everything = held(store, arc, least, most).records, held(store, arc).records
     if not found:
         return
-    if found == held(store, arc).records:
+    if found == everything:
         yield from _read(store, arc)
-    elif arc.width <= LEAF_WIDTH:
+    elif arc.width <= LEAF_WIDTH and everything <= READ_AT_ONCE:
         yield from (entry for entry in _read(store, arc) if least <= entry.replication <= (most or entry.replication))
     else:
         for part in split(arc, BRANCHES):
