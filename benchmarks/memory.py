@@ -128,13 +128,15 @@ class Node:
 
 
 def connect(address: tuple[str, int], hello: bytes, count: int) -> list[socket.socket]:
-    """So many connections; with a HELLO and its answer when there is one."""
-    socks = []
+    """So many connections, or as many as the node takes; with a HELLO and its answer when there is one."""
+    socks: list[socket.socket] = []
     for _ in range(count):
-        socks.append(socket.create_connection(address))
+        sock = socket.create_connection(address)
         if hello:
-            socks[-1].sendall(hello)
-            socks[-1].recv(4096)
+            sock.sendall(hello)
+            if sock.recv(4096)[4:6] != hello[4:6]:
+                break
+        socks.append(sock)
     return socks
 
 
@@ -153,9 +155,9 @@ def processes(place: Path) -> Iterator[Row]:
     for label, hello in (("API", b""), ("peer", hellos())):
         with Node("") as node:
             before, _ = node.rss()
-            count = CONNECTIONS if label == "API" else CONNECTIONS // 10
-            socks = connect(node.p2p if hello else node.api, hello, count)
+            socks = connect(node.p2p if hello else node.api, hello, CONNECTIONS)
             after, _ = node.rss()
+            count = len(socks)
             yield f"each {label} connection, of {count:,} that are idle", f"{(after - before) / count / 1024:.1f} KiB"
             for sock in socks:
                 sock.close()

@@ -11,14 +11,20 @@ from gdht.node.storage import Commit, Store
 class Later:
     """A reply that holds once a commit has ended well. refused: makes the one to give when it has not."""
 
+    __slots__ = ("_commit", "_refused", "_reply", "_send")
+
     def __init__(self, commit: Commit, reply: Reply, refused: Callable[[StoreError], Reply]) -> None:
         self._commit = commit
         self._reply = reply
         self._refused = refused
 
     def when_ready(self, send: Callable[[Reply], None]) -> None:
-        """Have `send` called with the reply, once it is clear which. Switches: no."""
-        self._commit.when_ended(lambda error: send(self._refused(error) if error else self._reply))
+        """Have `send` called with the reply, once it is clear which; for one caller. Switches: no."""
+        self._send = send
+        self._commit.when_ended(self._tell)
+
+    def _tell(self, error: StoreError | None) -> None:
+        self._send(self._reply if error is None else self._refused(error))
 
 
 Answer = Reply | Later

@@ -9,7 +9,7 @@ from gdht.errors import StoreError
 from gdht.store.disk import Batch
 from gdht.store.ledger import Change
 
-GROUP_RECORDS_MAX = 1000
+GROUP_RECORDS_MAX = 500
 GROUP_BYTES_MAX = 8 << 20
 """What one commit takes: preparing it, and telling those who wait for it, holds the event loop."""
 
