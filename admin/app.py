@@ -52,7 +52,7 @@ def create_app(
 ) -> Flask:
     """The admin port as a WSGI application.
 
-    status: a fresh snapshot per call, never switching. token: empty lets everybody in. give_way: lets others run, and is
+    status: a fresh snapshot per call, never switching. token: empty lets everybody in. give_way: lets others run; it is
     called every few milliseconds while a long answer is made.
     """
     app = Flask(__name__, static_folder=None)

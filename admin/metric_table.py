@@ -186,6 +186,9 @@ COUNTS = (
     Count("gdht_route_cache", "Gets and puts that went by what was heard before of who owns what: hit: it was right, "
           "stale: it was not, miss: a lookup was needed.", ("result",),
           _words("hit", "stale", "miss"), lambda s: _single(s.stats.route_cache)),
+    Count("gdht_hedged_reads", "Gets whose owner was late: owner: it answered first all the same, copies: its replicas "
+          "told enough, refused: they were not asked, as too many had been.", ("result",),
+          _words("owner", "copies", "refused"), lambda s: _single(s.stats.hedged_reads)),
     Count("gdht_ring_pointer_changes", "Changes of the node's pointers into the ring.", ("pointer",),
           _words("successor", "predecessor", "finger"), lambda s: _single(s.stats.ring_pointer_changes)),
     Count("gdht_ring_merges", "Times that pointers moved because another ring of the same name was found.", (),

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,17 @@ from generator import BUILD, Result, Shape
 from measure import Case, Comparison, Measured, Sample, compare, loaded
 from processes import Child, Children, StartError, cpu_us
 from records import RECORDS
-from rings import start_ring
+from rings import Served, start_ring
 from workload import api_requests
 
 IN_FLIGHT = 64
 ANSWER_S_MAX = 90.0
 FILL_TRIES_MAX = 2
 INSTALL_S_MAX = 120.0
+OPENDHT = "OpenDHT"
+COPIES_MAX = 8
+"""gdht makes no more by default."""
+
 DEBIAN_PYTHON = "/usr/bin/python3"
 KADEMLIA = "kademlia==2.2.3"
 KADEMLIA_DIR = BUILD / "kademlia"
@@ -52,7 +56,7 @@ class System:
         return Sample(result, (cpu_us(pids) - before_us) / max(result.all_answers, 1))
 
     def fill(self) -> float:
-        """Put every record; returns how many copies there are of each then."""
+        """Put every record; returns how many copies of each there are then."""
         for _ in range(FILL_TRIES_MAX):
             if not self.run("PUT", 1.0, once=True).result.failures:
                 break
@@ -60,9 +64,9 @@ class System:
             child.say(json.dumps({"do": "copies"}))
         return sum(int(child.line()) for child in self.nodes) / RECORDS
 
-    def cases(self, seconds: float) -> dict[Case, Measured]:
-        """Its GETs and PUTs, filled before."""
-        name = f"{self.name}, {self.fill():.1f} copies"
+    def cases(self, copies: float, seconds: float) -> dict[Case, Measured]:
+        """Its GETs and PUTs. copies: told in its name."""
+        name = f"{self.name}, {copies:.1f} copies"
         return {
             Case("GET", name): lambda: self.run("GET", seconds),
             Case("PUT", name): lambda: self.run("PUT", seconds),
@@ -97,7 +101,7 @@ def start_opendht(children: Children, processes: int, nodes_each: int = 1) -> Sy
     known = min(processes * nodes_each - 1, KNOWN_MAX)
     started.append(children.start([*command, *join, "--known", str(known)]))
     started[-1].expect("ready")
-    return System(f"OpenDHT {version}", started, started[-1])
+    return System(f"{OPENDHT} {version}", started, started[-1])
 
 
 def opendht_version() -> str:
@@ -120,66 +124,90 @@ def install(requirement: str, directory: Path) -> None:
     fresh.replace(directory)
 
 
-def gdht(copies: int, way: str) -> str:
+def gdht(copies: str, shape: Shape) -> str:
     """The name of a ring of gdht in the tables."""
-    return f"gdht, {copies} copies, {way}"
+    return f"gdht, {copies}, {shape}"
 
 
-def gdht_cases(children: Children, nodes: int, copies: dict[int, list[Shape]], seconds: float) -> dict[Case, Measured]:
-    """A ring of gdht in memory through one gateway, with so many copies in these shapes."""
-    ring = start_ring(children, nodes)
-    cases: dict[Case, Measured] = {}
-    for number, shapes in copies.items():
-        requests = {operation: api_requests(operation, number) for operation in ("GET", "PUT")}
-        ring.fill(requests["PUT"])
-        for shape in shapes:
-            for operation, each in requests.items():
-                cases[Case(operation, gdht(number, str(shape)))] = loaded(ring, each, shape, seconds)
-    return cases
-
-
-BASE = gdht(3, str(PIPELINED))
+THREE = "3 copies"
+AS_MANY = "as many copies as OpenDHT"
+BASE = gdht(THREE, PIPELINED)
 """What the others are compared with."""
 
-Systems = list[Callable[[Children], System]]
 
-RINGS: tuple[tuple[str, str, int, dict[int, list[Shape]], Systems], ...] = (
-    (
+@dataclass(frozen=True)
+class Ring:
+    """One size of ring. systems: what starts the others; as_many: whether gdht is to make as many copies as OpenDHT."""
+
+    name: str
+    title: str
+    nodes: int
+    shapes: tuple[Shape, ...]
+    systems: tuple[Callable[[Children], System], ...]
+    as_many: bool = False
+
+
+RINGS = (
+    Ring(
         "others 8",
         "8 processes, 64 in flight",
         8,
-        {3: [PIPELINED, ONE_EACH], 8: [PIPELINED]},
-        [
+        (PIPELINED, ONE_EACH),
+        (
             lambda children: start_kademlia(children, 8, KADEMLIA_KSIZE),
             lambda children: start_kademlia(children, 8, 3),
             lambda children: start_opendht(children, 8),
-        ],
+        ),
+        as_many=True,
     ),
-    (
+    Ring(
         "others 3",
         "3 processes, 64 in flight",
         3,
-        {3: [PIPELINED]},
-        [lambda children: start_opendht(children, 3)],
+        (PIPELINED,),
+        (lambda children: start_opendht(children, 3),),
     ),
-    (
+    Ring(
         "others 32",
         "32 nodes, 64 in flight",
         32,
-        {3: [PIPELINED]},
-        [lambda children: start_opendht(children, 8, nodes_each=4)],
+        (PIPELINED,),
+        (lambda children: start_opendht(children, 8, nodes_each=4),),
     ),
 )
 
 
 def measure(rounds: int, seconds: float, left_out: list[str]) -> Iterator[Comparison]:
     """One comparison for each size of ring; what could not be started is added to `left_out`."""
-    for name, title, nodes, copies, systems in RINGS:
+    for ring in RINGS:
         with Children() as children:
-            cases = gdht_cases(children, nodes, copies, seconds)
-            for start in systems:
-                try:
-                    cases |= start(children).cases(seconds)
-                except (MissingError, StartError) as error:
-                    left_out.append(f"{title}: {error}")
-            yield compare(name, title, cases, rounds)
+            yield compare(ring.name, ring.title, start(children, ring, seconds, left_out), rounds)
+
+
+def start(children: Children, ring: Ring, seconds: float, left_out: list[str]) -> dict[Case, Measured]:
+    """All cases of one size."""
+    served = start_ring(children, ring.nodes)
+    cases = gdht_cases(served, THREE, 3, ring.shapes, seconds)
+    for start_system in ring.systems:
+        try:
+            system = start_system(children)
+            copies = system.fill()
+        except (MissingError, StartError) as error:
+            left_out.append(f"{ring.title}: {error}")
+            continue
+        cases |= system.cases(copies, seconds)
+        if ring.as_many and system.name.startswith(OPENDHT):
+            as_many = min(round(copies), COPIES_MAX)
+            cases |= gdht_cases(served, f"{AS_MANY} ({as_many})", as_many, (PIPELINED,), seconds)
+    return cases
+
+
+def gdht_cases(served: Served, name: str, copies: int, shapes: Sequence[Shape], seconds: float) -> dict[Case, Measured]:
+    """A ring of gdht through one gateway, with so many copies, in these shapes."""
+    requests = {operation: api_requests(operation, copies) for operation in ("GET", "PUT")}
+    served.fill(requests["PUT"])
+    return {
+        Case(operation, gdht(name, shape)): loaded(served, each, shape, seconds)
+        for shape in shapes
+        for operation, each in requests.items()
+    }

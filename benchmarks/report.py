@@ -28,8 +28,8 @@ with the least and the most in brackets. CPU is that of all server processes tog
 (`benchmarks/load.c`) checks every answer: it must come in turn, repeat the key and bring the value that was put.
 """
 
-TARGETS_TEXT = """A ratio of 0.50 means half as many requests per second. By CPU time it is the inverse ratio of what the
-servers used for each request: it says nothing of waiting, and other work on the machine changes it less.
+TARGETS_TEXT = """A ratio of 0.50 means half as many requests per second. By CPU time it is the inverse ratio of what
+the servers used for each request: it says nothing of waiting, and other work on the machine changes it less.
 """
 
 NODE_TEXT = """A node in memory, replication 1, beside servers that are no DHT, all driven by the same generator. The
@@ -55,10 +55,10 @@ with 3 copies, pipelined, is. Each is at its best, and used as its users do:
   ring of 8; with ksize 3 it makes as many copies as gdht by default, and its routing tables are as small. The asking
   node keeps no values, else its gets would end in its own dictionary.
 - OpenDHT's limits on requests per second, also per address, are off. How many copies it makes cannot be set: it has the
-  8 nodes nearest to a key store it, or a few more, and in a small ring the asking node has a copy too. So it is beside
-  gdht with 8 copies in a ring of 8, and beside gdht with 3 copies in rings of 3. A get ends with the first value found,
-  also in the asking node itself; the search that OpenDHT sends out all the same is what bounds its rate. A put of a key
-  replaces the value before. The 32 nodes of OpenDHT are 8 processes of 4, those of gdht are 32 processes.
+  8 nodes nearest to a key store it, or a few more or less, and in a small ring the asking node has a copy too. So it is
+  beside gdht with as many copies in a ring of 8, and beside gdht with 3 copies in rings of 3. A get ends with the first
+  value found, also in the asking node itself; the search that OpenDHT sends out all the same is what bounds its rate. A
+  put of a key replaces the value before. The 32 nodes of OpenDHT are 8 processes of 4, those of gdht are 32 processes.
 - A put has succeeded in gdht when a majority of its copies is stored, in kademlia when one is, in OpenDHT when it says
   that it is done. gdht answers a get with the newest version.
 """

@@ -40,7 +40,7 @@ class Verdict:
 _NODE_64, _NODE_PIPELINED = "node 64x1", "node 1x64"
 _RING = "ring 8 gateway 64x1"
 _MEMORY, _DISK = ringed.gdht(3), ringed.gdht(3, "LMDB")
-_THREE, _EIGHT = (others.gdht(copies, str(others.PIPELINED)) for copies in (3, 8))
+_THREE, _AS_MANY = others.BASE, f"gdht, {others.AS_MANY}"
 _DEFAULT_KSIZE, _KSIZE_3 = (f"kademlia 2.2.3, ksize {ksize}" for ksize in (others.KADEMLIA_KSIZE, 3))
 
 TARGETS = (
@@ -71,11 +71,15 @@ TARGETS = (
     Target("Ring of 8: PUT, of kademlia as it comes", 8.0, "others 8", ("PUT", _THREE), ("PUT", _DEFAULT_KSIZE)),
     Target("Ring of 8: GET, of kademlia with 3 copies too", 5.0, "others 8", ("GET", _THREE), ("GET", _KSIZE_3)),
     Target("Ring of 8: PUT, of kademlia with 3 copies too", 8.0, "others 8", ("PUT", _THREE), ("PUT", _KSIZE_3)),
-    Target("Ring of 8: GET, of OpenDHT, 8 copies in both", 2.0, "others 8", ("GET", _EIGHT), ("GET", "OpenDHT")),
-    Target("Ring of 8: PUT, of OpenDHT, 8 copies in both", 1.0, "others 8", ("PUT", _EIGHT), ("PUT", "OpenDHT")),
-    Target("Ring of 3: GET, of OpenDHT, 3 copies in both", 2.0, "others 3", ("GET", _THREE), ("GET", "OpenDHT")),
-    Target("Ring of 3: PUT, of OpenDHT, 3 copies in both", 1.0, "others 3", ("PUT", _THREE), ("PUT", "OpenDHT")),
-    Target("Ring of 32: GET, of OpenDHT", 8.0, "others 32", ("GET", _THREE), ("GET", "OpenDHT")),
+    Target(
+        "Ring of 8: GET, of OpenDHT, with as many copies", 2.0, "others 8", ("GET", _AS_MANY), ("GET", others.OPENDHT)
+    ),
+    Target(
+        "Ring of 8: PUT, of OpenDHT, with as many copies", 1.0, "others 8", ("PUT", _AS_MANY), ("PUT", others.OPENDHT)
+    ),
+    Target("Ring of 3: GET, of OpenDHT, 3 copies in both", 2.0, "others 3", ("GET", _THREE), ("GET", others.OPENDHT)),
+    Target("Ring of 3: PUT, of OpenDHT, 3 copies in both", 1.0, "others 3", ("PUT", _THREE), ("PUT", others.OPENDHT)),
+    Target("Ring of 32: GET, of OpenDHT", 8.0, "others 32", ("GET", _THREE), ("GET", others.OPENDHT)),
 )
 
 

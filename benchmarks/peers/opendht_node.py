@@ -21,7 +21,7 @@ from records import key, value
 
 NO_LIMIT = -1
 POLL_S = 0.05
-KNOWN_S_MAX = 20.0
+KNOWN_S_MAX = 30.0
 DRAIN_S_MAX = 10.0
 
 

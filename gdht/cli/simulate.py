@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from gdht.cli.group import Number, WholeNumber
 from gdht.cli.logs import start_logging, verbosity, wanted_verbosity
 from gdht.cli.tables import print_json, print_table
-from gdht.sim.experiments import calls, churn, failures, load, path_length, ring, scale
+from gdht.sim.experiments import calls, churn, failures, fastest, load, path_length, ring, scale
 from gdht.sim.experiments.plots import draw, require_matplotlib
 from gdht.sim.experiments.report import Progress, Report
 
@@ -40,6 +40,7 @@ EXPERIMENTS = {
     "path-length": Experiment(path_length.Options, path_length.run),
     "load": Experiment(load.Options, load.run),
     "calls": Experiment(calls.Options, calls.run),
+    "fastest": Experiment(fastest.Options, fastest.run),
     "scale": Experiment(scale.Options, scale.run),
 }
 
@@ -48,7 +49,8 @@ EXPERIMENTS = {
 @click.option(
     "--experiment",
     type=click.Choice(list(EXPERIMENTS)),
-    help="What the Chord paper measured, ours beside its figures; calls: of a get; scale: as many real nodes as fit.",
+    help="What the Chord paper measured, ours beside its figures; calls: of a get; fastest: with slow and far nodes; "
+    "scale: as many real nodes as fit.",
 )
 @click.option(
     "--nodes",

@@ -170,12 +170,17 @@ class DigestTree:
 
     def leaf(self, replication: int, leaf: int) -> Digest:
         """What one leaf holds."""
-        return unpack(self.packed_leaf(replication, leaf))
-
-    def packed_leaf(self, replication: int, leaf: int) -> int:
-        """The same as one number."""
         levels = self._levels.get(replication)
-        return levels[-1].get(leaf, 0) if levels else 0
+        return unpack(levels[-1].get(leaf, 0)) if levels else NOTHING
+
+    def sums(self, leaf: int) -> dict[int, int]:
+        """What one leaf holds, packed, by replication."""
+        found = ((replication, levels[-1].get(leaf, 0)) for replication, levels in self._levels.items())
+        return {replication: packed for replication, packed in found if packed}
+
+    def records(self, leaf: int) -> int:
+        """How many records one leaf holds, of any replication."""
+        return sum(packed & FIELD_MASK for packed in self.sums(leaf).values())
 
     def leaves(self) -> Iterator[tuple[int, int, Digest]]:
         """Every leaf that holds something: replication, leaf, digest."""

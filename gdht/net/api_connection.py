@@ -249,9 +249,10 @@ class ApiConnection:
             self._stream.hold(frame)
 
     def answer_get(self, pending: Pending, value: bytes) -> None:
-        """A GET that went the express way has its value. Switches: no."""
-        self._count("get", "success", pending)
-        self._settle(pending, dht_success_frame(pending.message.key, value))
+        """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""
+        if pending.frame is None:
+            self._count("get", "success", pending)
+            self._settle(pending, dht_success_frame(pending.message.key, value))
 
     def answer_put(self, pending: Pending, outcome: PutOutcome) -> None:
         """A PUT that went the express way has its outcome. Switches: no."""
@@ -273,12 +274,13 @@ class ApiConnection:
 
     def _work(self, pending: Pending | None) -> None:
         while pending is not None:
-            self._settle(pending, self._carry_out(pending))
+            if pending.frame is None:
+                self._carry_out(pending)
             pending = self._startable.popleft() if self._startable else None
         self._running -= 1
 
-    def _carry_out(self, pending: Pending) -> bytes:
-        """Carry out a request whatever it takes; its answer. Switches: yes."""
+    def _carry_out(self, pending: Pending) -> None:
+        """Carry out a request whatever it takes, and answer it, if the express way was not sooner. Switches: yes."""
         message = pending.message
         try:
             if isinstance(message, DhtGet):
@@ -291,8 +293,9 @@ class ApiConnection:
         except Exception:
             log.exception("client=%s %s failed", self._client, _operation(message))  # a bug of ours: this request only
             result, frame = "error", _failure(message)
-        self._count(_operation(message), result, pending)
-        return frame
+        if pending.frame is None:
+            self._count(_operation(message), result, pending)
+            self._settle(pending, frame)
 
     def _count(self, operation: str, result: str, pending: Pending) -> None:
         self._stats.api_requests[operation, result] += 1

@@ -50,13 +50,13 @@ def result_word(outcome: Outcome) -> str:
 class Call:
     """One request to one peer, whatever waits for its answer: subclasses say what becomes of the outcome.
 
-    connection: where it waits for its answer, under `request_id`; None: nowhere (yet). due_s: when it ends without one,
-    by `monotonic()`. has_timer: its maker sees to that, otherwise the pool does.
+    connection: where it waits for its answer, under `request_id`; None: nowhere (yet). started_s, due_s: when it began,
+    and when it ends without an answer, by `monotonic()`. has_timer: its maker sees to that, otherwise the pool does.
     """
 
     has_timer = False
 
-    __slots__ = ("_started_s", "_stats", "connection", "due_s", "peer", "request", "request_id", "retriable")
+    __slots__ = ("_stats", "connection", "due_s", "peer", "request", "request_id", "retriable", "started_s")
 
     def __init__(self, peer: Peer, request: Request, timeout_s: float, stats: Stats) -> None:
         self.peer = peer
@@ -65,8 +65,8 @@ class Call:
         self.connection: Connection | None = None
         self.retriable = False  # sent on a connection that was open before it
         self._stats = stats
-        self._started_s = monotonic()
-        self.due_s = self._started_s + timeout_s
+        self.started_s = monotonic()
+        self.due_s = self.started_s + timeout_s
 
     def reply(self, message: object) -> RemoteProtocolError | None:
         """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
@@ -83,18 +83,23 @@ class Call:
             return error
         return None
 
+    def tend(self, now_s: float) -> None:
+        """Look at it, as it has waited for a while: end it when its time is over. Switches: no."""
+        if now_s >= self.due_s:
+            self.expire()
+
     def expire(self) -> None:
         """End it, as no answer has come in time. Switches: no."""
         if self.connection is not None:
             self.connection.forget(self)
-        self.end(CallTimeout(f"{self.peer} did not answer within {self.due_s - self._started_s:g} s"))
+        self.end(CallTimeout(f"{self.peer} did not answer within {self.due_s - self.started_s:g} s"))
 
     def end(self, outcome: Outcome) -> None:
         """Count the outcome and hand it to who waits. Switches: no."""
         self.connection = None
         method, stats = METHODS[type(self.request)], self._stats
         stats.rpc_sent_requests[method, result_word(outcome)] += 1
-        stats.rpc_sent_duration[method].observe(monotonic() - self._started_s)
+        stats.rpc_sent_duration[method].observe(monotonic() - self.started_s)
         if isinstance(outcome, CallTimeout):
             stats.rpc_timeouts[method] += 1
         self.take(outcome)

@@ -27,6 +27,8 @@ QUEUED_BYTES_MAX = 16 * 1024 * 1024
 SEND_TIMEOUT_S = 15.0
 SILENT_TIMEOUTS_MAX = 3
 """So many calls without an answer, and nothing else heard meanwhile: the connection is taken for dead."""
+YOUNG_S = 0.005
+"""Calls that have waited for less are let alone."""
 REQUEST_IDS = 1 << 32
 
 Failure = CallError | RemoteError | RemoteProtocolError
@@ -112,17 +114,17 @@ class Connection:
         if self._unanswered >= SILENT_TIMEOUTS_MAX and self._stream is not None:
             self._stream.abort(OSError(errno.ETIMEDOUT, f"{self._unanswered} calls without an answer"))
 
-    def expire(self, now_s: float) -> None:
-        """End the calls whose time is over and that have no timer; these have one timeout, so the oldest come first."""
-        late = []
-        for call in self._calls.values():
+    def tend(self, now_s: float) -> None:
+        """Look at the calls that have waited for a while and have no timer of their own. Switches: no."""
+        waiting = []
+        for call in self._calls.values():  # the oldest first
             if call.has_timer:
                 continue
-            if call.due_s > now_s:
+            if call.started_s > now_s - YOUNG_S:
                 break
-            late.append(call)
-        for call in late:
-            call.expire()
+            waiting.append(call)
+        for call in waiting:
+            call.tend(now_s)
 
     def close(self, reason: str) -> None:
         """Close it; its calls end. Switches: no."""

@@ -21,7 +21,7 @@ from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
 from gdht.net.disk import DiskThread, try_again, write_identity
-from gdht.net.express import SWEEP_S, Express
+from gdht.net.express import TEND_S, Express
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
 from gdht.net.limits import allow_open_files
@@ -139,7 +139,7 @@ class Daemon:
             self.admin_server.start()
         self._tasks = [
             self._runtime.spawn(self._beat, "heartbeat"),
-            self._runtime.spawn(self._sweep, "deadlines"),
+            self._runtime.spawn(self._tend_calls, "tend_calls"),
             self._runtime.spawn(self._tend_pool, "close_idle"),
             self._runtime.spawn(self._tend_store, "try_store"),
             self._runtime.spawn(self._announce, "announce"),
@@ -190,10 +190,10 @@ class Daemon:
             self.node.stats.event_loop_lag.observe(max(time.monotonic() - self._beat_s - HEARTBEAT_S, 0.0))
             self.node.stats.event_loop_hold_max_s = self._pulse.beat()
 
-    def _sweep(self) -> None:
+    def _tend_calls(self) -> None:
         while True:
-            gevent.sleep(SWEEP_S)
-            self._express.expire()
+            gevent.sleep(TEND_S)
+            self._express.tend()
 
     def _tend_pool(self) -> None:
         while True:

@@ -27,8 +27,8 @@ from gdht.node.stats import Stats
 if TYPE_CHECKING:
     from gdht.net.api_connection import ApiConnection, Pending
 
-SWEEP_S = 0.05
-"""How often calls without an answer are looked for: what they are late by at the most."""
+TEND_S = 0.02
+"""How often calls that wait are looked at: their timeouts, and what is done about late owners, are late by that."""
 
 
 class ExpressNode(Protocol):
@@ -37,6 +37,8 @@ class ExpressNode(Protocol):
     @property
     def me(self) -> Peer: ...
     def own_values(self) -> OwnValues | None: ...
+    def note_answer(self, peer: Peer, seconds: float) -> None: ...
+    def is_late(self, owner: Peer, seconds: float) -> bool: ...
     def plan_get(self, key: bytes) -> Peer | None: ...
     def finish_get(self, key: bytes, asked: Asked) -> GetOutcome: ...
     def plan_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None: ...
@@ -102,9 +104,9 @@ class Express:
         if self._own_legs.pop(leg, leg) is None:  # else it was too late
             leg.put.take(leg.index, reply)
 
-    def expire(self) -> None:
-        """End what has waited for too long, for others or for our own disk. Switches: no."""
-        self._pool.expire()
+    def tend(self) -> None:
+        """Look at what waits: end it when that was too long, for others or our own disk; hedge reads. Switches: no."""
+        self._pool.tend()
         now_s = monotonic()
         while self._own_legs and (leg := next(iter(self._own_legs))).due_s <= now_s:
             del self._own_legs[leg]
@@ -114,7 +116,7 @@ class Express:
 class GetCall(Call):
     """A client's GET on its way to the owner."""
 
-    __slots__ = ("_client", "_express", "_pending", "_since_s")
+    __slots__ = ("_client", "_express", "_is_hedged", "_pending", "_since_s")
 
     def __init__(self, express: Express, owner: Peer, pending: "Pending", client: "ApiConnection") -> None:
         super().__init__(owner, P2pGet(pending.message.key, True), express.timeout_s, express.stats)
@@ -122,14 +124,25 @@ class GetCall(Call):
         self._since_s = express.node.now_s()
         self._pending = pending
         self._client = client
+        self._is_hedged = False
+
+    def tend(self, now_s: float) -> None:
+        """Beside its timeout: when the owner is late, have the long way ask its replicas as well. Switches: no."""
+        super().tend(now_s)
+        node = self._express.node
+        if self.connection is not None and not self._is_hedged and node.is_late(self.peer, now_s - self.started_s):
+            self._is_hedged = True
+            asked = Asked(self.peer, None, self._since_s)
+            self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
 
     def take(self, outcome: Outcome) -> None:
         """Answer the client with the owner's value, or go on the long way. Switches: no."""
+        node = self._express.node
         if type(outcome) is P2pSuccess and outcome.ttl_ms:
+            node.note_answer(self.peer, monotonic() - self.started_s)
             self._stats.route_cache["hit"] += 1
             self._client.answer_get(self._pending, outcome.value)
-        else:
-            node = self._express.node
+        elif not self._is_hedged:
             asked = Asked(self.peer, outcome, self._since_s)
             self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
 

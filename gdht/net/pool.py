@@ -77,11 +77,11 @@ class Pool:
         connection = self._connections.get(peer)
         return connection is not None and connection.is_ready
 
-    def expire(self) -> None:
-        """End the calls that have no timer of their own and whose time is over. Switches: no."""
+    def tend(self) -> None:
+        """Look at all calls that have waited for a while and have no timer of their own. Switches: no."""
         now_s = monotonic()
         for connection in list(self._connections.values()):
-            connection.expire(now_s)
+            connection.tend(now_s)
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at an address; always by a new connection, so that it is true now. Switches: yes.

@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from gdht.core.messages import ErrorReason, P2pError, Reply, Request
+from gdht.core.messages import (
+    ErrorReason,
+    P2pError,
+    P2pGet,
+    P2pGetNeighbours,
+    P2pGetSuccessor,
+    P2pPing,
+    P2pStat,
+    Reply,
+    Request,
+)
 from gdht.core.peer import Peer
 from gdht.errors import CallError, CallNotSent, CallTimeout, GdhtError, RemoteError, RemoteProtocolError
 from gdht.node.handlers import handle
@@ -20,13 +30,21 @@ NOT_IN_OUR_RING = (
 """Refusals that say: whoever answers at this address is not the member we knew."""
 
 
+QUICK = (P2pGet, P2pGetNeighbours, P2pGetSuccessor, P2pPing, P2pStat)
+"""What is answered at once: how long that takes says something of the peer, and not of its disk."""
+
+
+def note_time(rt: Runtime, node: NodeState, peer: Peer, outcome: Outcome | GdhtError, started_s: float) -> None:
+    """Remember how long a peer took, or was waited for in vain. started_s: when it was asked. Switches: no."""
+    if not isinstance(outcome, GdhtError) or isinstance(outcome, CallTimeout):
+        node.latency.note(peer, rt.now() - started_s)
+
+
 def ask(rt: Runtime, node: NodeState, peer: Peer, request: Request) -> Reply:
     """Ask one peer, or ourselves without a call, within `call_timeout`. Switches: yes. Raises: as `Runtime.call`."""
-    if peer.ident != node.me.ident:
-        return rt.call(peer, request, node.config.call_timeout)
     ((_, outcome),) = ask_each(rt, node, [(peer, request)])
     if isinstance(outcome, GdhtError):
-        raise outcome
+        raise outcome.with_traceback(None)  # the same error may end many calls
     return outcome
 
 
@@ -42,11 +60,15 @@ def ask_each(rt: Runtime, node: NodeState, requests: Sequence[tuple[Peer, Reques
         for peer, request in requests
         if peer.ident == node.me.ident
     ]
+    started_s = rt.now()
     calls = rt.calls(remote, node.config.call_timeout) if remote else iter(())
     waiting = [(peer, own) for peer, own in here if own.reply is None]
     yield from ((peer, _outcome(own.reply)) for peer, own in here if own.reply is not None)
     for index, outcome in calls:
-        yield remote[index][0], outcome
+        peer, request = remote[index]
+        if isinstance(request, QUICK):
+            note_time(rt, node, peer, outcome, started_s)
+        yield peer, outcome
     for peer, own in waiting:
         yield peer, own.wait(node.config.call_timeout)
 

@@ -47,6 +47,7 @@ from gdht.node.later import Answer, when_durable
 from gdht.node.replication.copies import accept_copy, lacks
 from gdht.node.replication.reconcile_handlers import SEALED, failed, handle_compare, handle_fetch, handle_reconcile
 from gdht.node.state import NodeState
+from gdht.node.status import State
 
 NOTIFIED_MAX = 64
 """How many nodes may wait to be rectified with; the others notify again at their next stabilization."""
@@ -152,7 +153,7 @@ def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) ->
 
 
 def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, _now_s: float) -> Answer:
-    if node.sealed:
+    if node.sealed or node.state is State.LEAVING:  # nobody may drop a copy because we still have one
         return SEALED
     wanted = [lacks(node.store, entry) for entry in request.entries]
     return when_durable(node.store, P2pReplyOffer(tuple(wanted)), failed)

@@ -13,7 +13,7 @@ from gdht.core.peer import Peer
 from gdht.core.ring import Step
 from gdht.core.successors import successor_list
 from gdht.errors import GdhtError, LookupFailed
-from gdht.node.ask import ask, is_dead
+from gdht.node.ask import ask, is_dead, note_time
 from gdht.node.journal import Cause
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
@@ -48,7 +48,7 @@ def find_successor(
     should that be sooner than the lookup's own budget.
     Raises: LookupFailed; try again later.
     """
-    lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead)
+    lookup = Lookup(node.me, ident, HOPS_MAX, set() if dead is None else dead, node.latency.expected_s)
     started_s = rt.now()
     deadline_s = min(deadline_s, started_s + BUDGET_CALLS * node.config.call_timeout)
     try:
@@ -170,6 +170,7 @@ def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: b
     try:
         reply = rt.call(peer, P2pGetSuccessor(lookup.ident, strict), node.config.call_timeout)
     except GdhtError as error:
+        note_time(rt, node, peer, error, asked_at_s)
         dead = is_dead(error)
         lookup.asked(peer, rt.now() - asked_at_s, dead=dead, error=str(error))
         if dead:
@@ -177,6 +178,7 @@ def _ask_hop(rt: Runtime, node: NodeState, lookup: Lookup, peer: Peer, strict: b
             forget_finger(node, peer)
         return None
     assert isinstance(reply, P2pReplySuccessor)
+    note_time(rt, node, peer, reply, asked_at_s)
     lookup.asked(peer, rt.now() - asked_at_s)
     if reply.ident != lookup.ident:
         return None

@@ -35,6 +35,7 @@ from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectif
 from gdht.node.replication.catch_up import catch_up
 from gdht.node.replication.get import Asked, GetOutcome, finish_get, get, try_get
 from gdht.node.replication.handover import hand_over_all, plan_leave
+from gdht.node.replication.hedge import is_late
 from gdht.node.replication.put import Begun, PutOutcome, finish_put, put, try_put
 from gdht.node.replication.repair import repair
 from gdht.node.replication.upkeep import Census, expire
@@ -181,8 +182,17 @@ class Node:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""
         return plan_get(self._node, key)
 
+    def note_answer(self, peer: Peer, seconds: float) -> None:
+        """The owner of a GET took so long to answer it. Switches: no."""
+        self._node.latency.note(peer, seconds)
+        self._node.hedges.earn()
+
+    def is_late(self, owner: Peer, seconds: float) -> bool:
+        """Whether the owner of a GET that was asked so long ago is late, and others may be asked. Switches: no."""
+        return is_late(self._node, owner, seconds)
+
     def finish_get(self, key: bytes, asked: Asked) -> GetOutcome:
-        """`get`, when its supposed owner gave no value. Switches: yes."""
+        """`get`, when its supposed owner gave no value, or is late with it. Switches: yes."""
         return finish_get(self._rt, self._node, key, asked)
 
     def plan_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutPlan | None:

@@ -13,10 +13,12 @@ from gdht.core.known_arcs import ARCS_MAX, KnownArcs
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
 from gdht.core.ring import Ring
+from gdht.node.budget import Budget
 from gdht.node.clock import Clock
 from gdht.node.failures import Failures
 from gdht.node.health import Health
 from gdht.node.journal import Cause, Journal
+from gdht.node.latency import Latency
 from gdht.node.lost import LostPeers
 from gdht.node.own_arc import OwnArc
 from gdht.node.replication.progress import Progress
@@ -37,6 +39,13 @@ LEFT_CALLS = 2
 LEFT_MAX = 64
 """How many of those are remembered."""
 
+HEDGED_SHARE = 0.1
+"""Of so many reads at the most, the replicas are asked while the owner is late: a ring that is slow because it has too
+much to do must not be given twice as much."""
+
+HEDGES_MAX = 10
+"""So many of them at once, after a time in which none was needed."""
+
 MEET_INTERVALS = 5
 """How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
 
@@ -52,7 +61,8 @@ class NodeState:
     started again, who may hold what nobody else does, until awaited_until_s at most. remembered_at_s: when whom we know
     was written down. lost: peers that stopped answering. looks: how often one was asked. consistent: whether the last
     look at the ring nearby found nothing wrong; None before the first. left: until when a node that said goodbye is no
-    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard; at most arcs_max.
+    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard; at most arcs_max. latency:
+    how long others take to answer. hedges: how many reads may yet ask replicas while the owner is late.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
@@ -75,6 +85,8 @@ class NodeState:
         self._entered = False
         self.ring = Ring(me, config.successor_list_length)
         self.known_arcs = KnownArcs(me.ident, arcs_max)
+        self.latency = Latency()
+        self.hedges = Budget(HEDGED_SHARE, HEDGES_MAX)
         self._views: tuple[Ring, dict[int, int]] = self.ring, {}
         self.founder = False
         self.join_error = ""

@@ -72,6 +72,7 @@ class Stats:
     lookup_hops: Histograms = field(default_factory=lambda: Histograms(HOPS))  # purpose
     lookup_dead_hops: int = 0
     route_cache: Counter[str] = field(default_factory=Counter)  # result: hit, stale, miss
+    hedged_reads: Counter[str] = field(default_factory=Counter)  # result: owner, copies, refused
     # ring
     ring_pointer_changes: Counter[str] = field(default_factory=Counter)  # pointer
     ring_merges: int = 0

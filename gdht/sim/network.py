@@ -24,6 +24,9 @@ Frames = tuple[int, bytes, bytes]
 Link = tuple[str, str]
 """Whose messages to whom, by address; one way."""
 
+LinkDelay = Callable[[Link, Random], float]
+"""Draws the seconds that one message is under way on a link."""
+
 Deliver = Callable[[Any], None]
 """Takes a message at the end of its way."""
 
@@ -37,13 +40,14 @@ class NetworkOptions:
 
     loss: the share of messages that never arrive. refusal: the share of requests to a dead node that come back as
     refused; the others meet silence until the caller's deadline. reset: the share of requests that cost the connection
-    they are sent on, with everything else under way on it.
+    they are sent on, with everything else under way on it. link_delay: in place of delay, where some ways are longer.
     """
 
     delay: Delay = LOCAL
     loss: float = 0.0
     refusal: float = 0.5
     reset: float = 0.0
+    link_delay: LinkDelay | None = None
 
 
 class Network:
@@ -150,9 +154,13 @@ class Network:
         if self._clogged and link in self._clogged:
             self._clogged[link].append((now, deliver, message))
             return
-        arrives_s = now + self.options.delay(self._rng)
+        arrives_s = now + self._delay_s(link)
         self.longest_s = max(self.longest_s, arrives_s - (now if sent_s is None else sent_s))
         self.scheduler.at(arrives_s, deliver, message, None)
+
+    def _delay_s(self, link: Link) -> float:
+        options = self.options
+        return options.link_delay(link, self._rng) if options.link_delay else options.delay(self._rng)
 
     def _arrive(self, message: "tuple[Endpoint, Connection, Frames]") -> None:
         source, connection, frames = message

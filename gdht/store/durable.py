@@ -9,8 +9,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from gdht.core.digests import LEAF_SHIFT, NOTHING, Digest, digest_of, leaf_of
-from gdht.core.ident import ident_bytes
+from gdht.core.digests import Digest
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
@@ -19,7 +18,7 @@ from gdht.store.group import Accounts, Group
 from gdht.store.layers import Layers
 from gdht.store.layout import RECORD_OVERHEAD_BYTES, Damaged
 from gdht.store.ledger import Ledger
-from gdht.store.merging import after_due, key_before, merged
+from gdht.store.merging import after_due, merged
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,6 @@ WAITING_RECORDS_MAX = 20_000
 WAITING_BYTES_MAX = 64 << 20
 """What may wait for the disk; more is refused until it has caught up."""
 
-SCAN_RECORDS = 500
-REPLICATIONS = range(256)
 DAMAGE_TOLD_MAX = 100
 """Damaged records that are named in the log; it is time to look at the disk long before."""
 
@@ -49,11 +46,13 @@ class DurableStore:
         self._has_room = has_room
         self._failed_bytes = 0  # of the largest group that failed since one as large did not
         self._damage_told: set[bytes] = set()
-        self._ledger = Ledger(RECORD_OVERHEAD_BYTES)
+        self._layers = Layers(disk, self._drop_damaged)
+        self._ledger = Ledger(RECORD_OVERHEAD_BYTES, self._layers.scan)
+        self._ledger.changes = self._layers.open.changes
         self._ledger.recall(disk.leaves())
-        self._layers = Layers(disk, self._accounts(), self._drop_damaged)
-        self._ledger.before = self._layers.open.leaves
+        self._layers.open.accounts = self._accounts()
         self._is_closed = False
+        self._ledger.divide_crowds()
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -90,15 +89,7 @@ class DurableStore:
         return self._layers.entries(after, last, limit)
 
     def digest(self, start: int, end: int, replication: int) -> Digest:
-        digest, edges = self._ledger.tree.cover(start, end, replication)
-        for first, last in edges:
-            after = key_before(ident_bytes(first))
-            while found := self.scan(after, ident_bytes(last), SCAN_RECORDS):
-                for record in found:
-                    if record.replication >= replication:
-                        digest = digest.plus(self._digest(record))
-                after = found[-1].key
-        return digest
+        return self._ledger.digest(start, end, replication)
 
     def note(self, name: str) -> bytes:
         return self._layers.note(name)
@@ -159,9 +150,7 @@ class DurableStore:
         """One record takes the place of another, or of none; None: nothing does."""
         self._ledger.replace(held, new)
         self._layers.set(key, held, new)
-
-    def _digest(self, record: Record) -> Digest:
-        return digest_of(record, self.record_bytes(record))
+        self._ledger.settle()
 
     def _accounts(self) -> Accounts:
         return Accounts(self._ledger.size_bytes, self._ledger.count)
@@ -171,7 +160,7 @@ class DurableStore:
     def _drop_damaged(self, damage: Damaged) -> None:
         """Let a record that cannot be trusted be gone, so that digests differ and the other replicas give it back.
 
-        What it counted for cannot be known from it, so its leaf is counted anew.
+        What it counted for cannot be known from it, so what is around it is counted anew.
         """
         key = damage.key
         if key not in self._damage_told and len(self._damage_told) < DAMAGE_TOLD_MAX:
@@ -180,20 +169,8 @@ class DurableStore:
         if self._disk.refusal or self._layers.changes(key):
             return
         self._layers.set_damaged(key)
-        sound = self._sums_of_leaf(leaf_of(key))
-        for replication in REPLICATIONS:
-            self._ledger.recount(replication, leaf_of(key), sound.get(replication, NOTHING))
+        self._ledger.recount(key, self._layers.scan_sound)
         self._commit()
-
-    def _sums_of_leaf(self, leaf: int) -> dict[int, Digest]:
-        """Digests by replication of what is sound in a leaf."""
-        sums: dict[int, Digest] = {}
-        after, last = key_before(ident_bytes(leaf << LEAF_SHIFT)), ident_bytes((leaf + 1 << LEAF_SHIFT) - 1)
-        while found := self._layers.scan_sound(after, last, SCAN_RECORDS):
-            for record in found:
-                sums[record.replication] = sums.get(record.replication, NOTHING).plus(self._digest(record))
-            after = found[-1].key
-        return sums
 
     # Commits -------------------------------------------------------------------------------------------------------
 
@@ -210,9 +187,9 @@ class DurableStore:
 
     def _seal(self) -> None:
         group = self._layers.seal(self._accounts())
-        leaves = {place: self._ledger.tree.leaf(*place) for place in group.leaves}
+        leaves = self._ledger.leaves(group.changes)
         group.batch = Batch(group.records, leaves, group.notes, group.replaced)
-        self._ledger.before = self._layers.open.leaves
+        self._ledger.changes = self._layers.open.changes
 
     def _send(self) -> None:
         batch = self._layers.line[0].batch
@@ -238,8 +215,9 @@ class DurableStore:
         """Forget changes, so that only what is durable is left; returns their groups."""
         groups = self._layers.clear()
         for group in reversed(groups):
-            self._ledger.take_back(group.leaves, group.accounts.size_bytes, group.accounts.records)
-        self._ledger.before = self._layers.open.leaves
+            self._ledger.take_back(group.changes)
+        self._ledger.size_bytes, self._ledger.count = groups[0].accounts
+        self._ledger.changes = self._layers.open.changes
         self.failures += 1
         return groups
 

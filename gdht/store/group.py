@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.store.disk import Batch
+from gdht.store.ledger import Change
 
 GROUP_RECORDS_MAX = 1000
 GROUP_BYTES_MAX = 8 << 20
@@ -23,7 +24,7 @@ class Accounts(NamedTuple):
 class Group:
     """Changes that become durable together: the Commit that those who made them wait for.
 
-    accounts: before them. leaves: those they changed, packed and as they were before. replaced: what they take the
+    accounts: before them. changes: what they did to the digests. replaced: what they take the
     place of, by key; not of keys under which the disk has something damaged. batch: once it is sealed.
     """
 
@@ -34,7 +35,7 @@ class Group:
         "_waiting",
         "accounts",
         "batch",
-        "leaves",
+        "changes",
         "notes",
         "records",
         "replaced",
@@ -47,7 +48,7 @@ class Group:
         self.records: dict[bytes, Record | None] = {}
         self.replaced: dict[bytes, Record | None] = {}
         self.notes: dict[str, bytes] = {}
-        self.leaves: dict[tuple[int, int], int] = {}
+        self.changes: list[Change] = []
         self.size_bytes = 0
         self._keys: list[bytes] = []  # in order, of the records that were there when they were asked for
         self._waiting: list[Callable[[StoreError | None], None]] = []

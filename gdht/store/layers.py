@@ -31,8 +31,8 @@ class Layers:
     damaged: told of each record on the disk that cannot be trusted; it counts as absent.
     """
 
-    def __init__(self, disk: Disk, accounts: Accounts, damaged: Callable[[Damaged], None]) -> None:
-        self.open = Group(accounts)
+    def __init__(self, disk: Disk, damaged: Callable[[Damaged], None]) -> None:
+        self.open = Group(Accounts(0, 0))
         self.line: deque[Group] = deque()  # the first one is on its way to the disk
         self.lined_records = self.lined_bytes = 0
         self._disk = disk

@@ -1,37 +1,63 @@
 """What a store holds in all, kept up to date with every record that comes and goes: records, bytes, digests of arcs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gdht.core.digests import Digest, DigestTree, leaf_of, pack, packed_of
+from gdht.core import crowds
+from gdht.core.crowds import Crowd
+from gdht.core.digests import FIELD_MASK, LEAF_SHIFT, Digest, DigestTree, leaf_of, pack, packed_of, unpack
+from gdht.core.ident import ident_bytes
 from gdht.core.records import Record
 from gdht.errors import StoreError
+from gdht.store.merging import key_before
 
-Place = tuple[int, int]
-"""A leaf of the digests: replication and leaf."""
+CROWD_MAX = 512
+CROWD_MIN = 128
+"""A leaf with more records is divided, unless most are like it; one with fewer is so no longer."""
+
+CROWD_SHARE_BITS = 14
+"""Nor is one with fewer than a 2^14th part of all records: four times what a leaf has by chance."""
+
+CROWD_HINT = 50
+"""Only in leaves that had so many records of one replication the others are counted, too."""
+
+SCAN_RECORDS = 500
+
+Change = tuple[bytes, int, int]
+"""What one record did to a leaf: its key, its replication, the packed digest that was added."""
+
+Scan = Callable[[bytes, bytes, int], Sequence[Record]]
+"""At most `limit` records with after < key <= last, in order of keys."""
 
 
 class Ledger:
-    """Sums over the records of a store. overhead_bytes: what each counts beside its value.
+    """Sums over the records of a store. overhead_bytes: what each counts beside its value; scan: reads the store.
 
-    before: the leaves that changed, packed and as they were when it was last set to a new dictionary; None: not wanted.
+    changes: all that was added since it was last set to a new list; None: not wanted.
     """
 
-    def __init__(self, overhead_bytes: int) -> None:
-        self.tree = DigestTree()
+    def __init__(self, overhead_bytes: int, scan: Scan) -> None:
         self.size_bytes = self.count = 0
-        self.before: dict[Place, int] | None = None
+        self.changes: list[Change] | None = None
         self._overhead_bytes = overhead_bytes
+        self._scan = scan
+        self._tree = DigestTree()
+        self._crowds: dict[int, Crowd] = {}
+        self._too_large: list[bytes] = []  # keys in what has to be divided
 
     def recall(self, leaves: Iterable[tuple[int, int, Digest]]) -> None:
         """Begin with what was counted before: replication, leaf, digest."""
         for replication, leaf, digest in leaves:
-            self.tree.add(replication, leaf, pack(digest))
+            self._tree.add(replication, leaf, pack(digest))
             self.size_bytes += digest.size_bytes
             self.count += digest.records
 
-    def record_bytes(self, record: Record) -> int:
-        """What a record counts."""
-        return len(record.value) + self._overhead_bytes
+    def divide_crowds(self) -> None:
+        """Divide what was too large from the beginning; reads all of it, which may take seconds."""
+        for _, leaf, digest in list(self._tree.leaves()):
+            if digest.records > CROWD_HINT and self._is_crowded(leaf):
+                self._divide_leaf(leaf)
+
+    # Changes -------------------------------------------------------------------------------------------------------
 
     def require_room(self, held: Record | None, new: Record, size_bytes_max: int) -> None:
         """See that a record may take the place of another, or of none: what makes a store smaller always may.
@@ -43,44 +69,132 @@ class Ledger:
             raise StoreError("full", f"the store is at its limit of {size_bytes_max} bytes")
 
     def replace(self, held: Record | None, new: Record | None) -> None:
-        """One record takes the place of another of the same key, or of none; None: nothing does."""
+        """One record takes the place of another of the same key, or of none; None: nothing does.
+
+        The store is to have it when `settle` is called, which has to be next.
+        """
         gone = come = 0
         if held is not None:
-            size_bytes = len(held.value) + self._overhead_bytes
-            gone = packed_of(held, size_bytes)
-            self.size_bytes -= size_bytes
+            gone = self.counted(held)
+            self.size_bytes -= len(held.value) + self._overhead_bytes
             self.count -= 1
         if new is not None:
-            size_bytes = len(new.value) + self._overhead_bytes
-            come = packed_of(new, size_bytes)
-            self.size_bytes += size_bytes
+            come = self.counted(new)
+            self.size_bytes += len(new.value) + self._overhead_bytes
             self.count += 1
-        if held is None or new is None or held.replication != new.replication:
-            if held is not None:
-                self._add(held, -gone)
-            if new is not None:
-                self._add(new, come)
-        else:
-            self._add(new, come - gone)
+        if held is not None and (new is None or held.replication != new.replication):
+            self._add(held.key, held.replication, -gone)
+            gone = 0
+        if new is not None:
+            self._add(new.key, new.replication, come - gone)
 
-    def _add(self, record: Record, difference: int) -> None:
-        leaf, replication = leaf_of(record.key), record.replication
-        before = self.tree.add(replication, leaf, difference)
-        if self.before is not None:
-            self.before.setdefault((replication, leaf), before)
+    def counted(self, record: Record) -> int:
+        """The packed digest of a record."""
+        return packed_of(record, len(record.value) + self._overhead_bytes)
 
-    def recount(self, replication: int, leaf: int, right: Digest) -> None:
-        """Correct what was counted in a leaf."""
-        counted = self.tree.leaf(replication, leaf)
-        if counted != right:
-            before = self.tree.add(replication, leaf, pack(right) - pack(counted))
-            if self.before is not None:
-                self.before.setdefault((replication, leaf), before)
-            self.size_bytes += right.size_bytes - counted.size_bytes
-            self.count += right.records - counted.records
+    def _add(self, key: bytes, replication: int, difference: int) -> None:
+        leaf = leaf_of(key)
+        before = self._tree.add(replication, leaf, difference)
+        if self.changes is not None:
+            self.changes.append((key, replication, difference))
+        if self._crowds and leaf in self._crowds:
+            self._add_to_crowd(leaf, key, replication, difference)
+        elif before & FIELD_MASK >= CROWD_HINT and self._is_crowded(leaf):
+            self._too_large.append(key)
 
-    def take_back(self, leaves: Mapping[Place, int], size_bytes: int, count: int) -> None:
-        """Have it all as it was before; leaves: those that changed since, packed and as they were."""
-        for (replication, leaf), before in leaves.items():
-            self.tree.add(replication, leaf, before - self.tree.packed_leaf(replication, leaf))
-        self.size_bytes, self.count = size_bytes, count
+    def _add_to_crowd(self, leaf: int, key: bytes, replication: int, difference: int) -> None:
+        crowd = self._crowds[leaf]
+        if crowd.add(key, replication, difference):
+            self._too_large.append(key)
+        if crowd.records < CROWD_MIN:
+            del self._crowds[leaf]
+
+    def _is_crowded(self, leaf: int) -> bool:
+        return self._tree.records(leaf) > max(CROWD_MAX, self.count >> CROWD_SHARE_BITS)
+
+    def settle(self) -> None:
+        """Divide what has become too large."""
+        while self._too_large:
+            key = self._too_large.pop()
+            crowd = self._crowds.get(leaf_of(key))
+            if crowd is None:
+                self._divide_leaf(leaf_of(key))
+                continue
+            part = crowd.smallest(key)
+            if sum(map(_records, crowd.sums(part).values())) > crowds.PART_MAX:
+                self._divide(crowd, part)
+
+    def _divide_leaf(self, leaf: int) -> None:
+        self._crowds[leaf] = Crowd(leaf)
+        self._divide(self._crowds[leaf], crowds.WHOLE)
+
+    def _divide(self, crowd: Crowd, part: int) -> None:
+        crowd.divide(part, _read(self._scan, *crowd.bounds(part)), self.counted)
+
+    def take_back(self, changes: Sequence[Change]) -> None:
+        """Undo the last changes."""
+        self.changes = None
+        for key, replication, difference in reversed(changes):
+            self._add(key, replication, -difference)
+        self._too_large.clear()
+
+    def recount(self, key: bytes, scan: Scan) -> None:
+        """Count anew what is around a key, which went without being counted. scan: what is there now."""
+        leaf = leaf_of(key)
+        first, last, counted = leaf << LEAF_SHIFT, (leaf + 1 << LEAF_SHIFT) - 1, self._tree.sums(leaf)
+        if leaf in self._crowds:
+            crowd = self._crowds[leaf]
+            part = crowd.smallest(key)
+            (first, last), counted = crowd.bounds(part), crowd.sums(part)
+        right: dict[int, int] = {}
+        for record in _read(scan, first, last):
+            right[record.replication] = right.get(record.replication, 0) + self.counted(record)
+        for replication in sorted(counted.keys() | right.keys()):
+            before, after = counted.get(replication, 0), right.get(replication, 0)
+            if before != after:
+                self._add(key, replication, after - before)
+                self.size_bytes += unpack(after).size_bytes - unpack(before).size_bytes
+                self.count += unpack(after).records - unpack(before).records
+
+    # Digests -------------------------------------------------------------------------------------------------------
+
+    def digest(self, start: int, end: int, replication: int) -> Digest:
+        """The records of the arc (start, end] with at least so much replication; start = end: the whole circle."""
+        cover = self._tree.cover(start, end, replication)
+        packed = 0
+        edges: list[tuple[int, int]] = []
+        for leaf, first, last in _by_leaf(cover.edges):
+            if leaf in self._crowds:
+                packed += self._crowds[leaf].cover(first, last, replication, edges)
+            else:
+                edges.append((first, last))
+        for first, last in edges:
+            found = _read(self._scan, first, last)
+            packed += sum(self.counted(record) for record in found if record.replication >= replication)
+        return cover.digest.plus(unpack(packed))
+
+    def leaves(self, changes: Iterable[Change]) -> dict[tuple[int, int], Digest]:
+        """The digests of the leaves that were changed, by replication and leaf."""
+        places = {(replication, leaf_of(key)) for key, replication, _ in changes}
+        return {place: self._tree.leaf(*place) for place in places}
+
+
+def _records(packed: int) -> int:
+    return packed & FIELD_MASK
+
+
+def _read(scan: Scan, first: int, last: int) -> Iterator[Record]:
+    """All that lies in [first, last], in order."""
+    after, last_key = key_before(ident_bytes(first)), ident_bytes(last)
+    while found := scan(after, last_key, SCAN_RECORDS):
+        yield from found
+        if len(found) < SCAN_RECORDS:
+            return
+        after = found[-1].key
+
+
+def _by_leaf(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Ranges [first, last] cut where another leaf begins, with the leaf of each."""
+    for first, last in ranges:
+        for leaf in range(first >> LEAF_SHIFT, (last >> LEAF_SHIFT) + 1):
+            yield leaf, max(first, leaf << LEAF_SHIFT), min(last, (leaf + 1 << LEAF_SHIFT) - 1)

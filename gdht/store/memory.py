@@ -8,13 +8,13 @@ from bisect import bisect_left, insort
 from math import ceil
 from struct import Struct
 
-from gdht.core.digests import Digest, digest_of
-from gdht.core.ident import IDENT_BYTES, ident_bytes
+from gdht.core.digests import Digest
+from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.store.buckets import Buckets
 from gdht.store.ledger import Ledger
-from gdht.store.merging import after_due, due_s, key_before, merged
+from gdht.store.merging import after_due, due_s, merged
 
 RECORD_OVERHEAD_BYTES = 540
 """What a record costs beside its value: key, version, dictionary and list entries, measured on 64-bit CPython."""
@@ -45,7 +45,7 @@ class MemoryStore:
         self._records = Buckets()
         self._due: dict[int, Buckets] = {}  # keys without anything
         self._seconds: list[int] = []  # in which something is due, in order
-        self._ledger = Ledger(RECORD_OVERHEAD_BYTES)
+        self._ledger = Ledger(RECORD_OVERHEAD_BYTES, self.scan)
         self._notes: dict[str, bytes] = {}
 
     @property
@@ -101,12 +101,7 @@ class MemoryStore:
         return [_entry(key, data) for key, data in self._records.between(after, last, limit)]
 
     def digest(self, start: int, end: int, replication: int) -> Digest:
-        digest, edges = self._ledger.tree.cover(start, end, replication)
-        for first, last in edges:
-            for record in self.scan(key_before(ident_bytes(first)), ident_bytes(last), self.count):
-                if record.replication >= replication:
-                    digest = digest.plus(digest_of(record, self.record_bytes(record)))
-        return digest
+        return self._ledger.digest(start, end, replication)
 
     def expire(self, now_s: float, limit: int) -> int:
         """Drop, or turn into tombstones, at most `limit` records whose time has come; returns how many.
@@ -140,6 +135,7 @@ class MemoryStore:
             self._note_due(new)
         elif held is not None:
             self._records.pop(held.key)
+        self._ledger.settle()
 
     def _note_due(self, record: Record) -> None:
         second = ceil(due_s(record))

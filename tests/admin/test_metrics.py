@@ -88,6 +88,7 @@ def test_known_words_start_at_zero(series):
         'gdht_lookup_hops_bucket{purpose="get",le="32.0"}',
         "gdht_lookup_dead_hops_total",
         'gdht_route_cache_total{result="stale"}',
+        'gdht_hedged_reads_total{result="copies"}',
         "gdht_put_acknowledged_replicas_count",
     ):
         assert values[text] == 0

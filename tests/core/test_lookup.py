@@ -100,3 +100,55 @@ def test_the_trail_tells_everybody_asked_in_order():
     assert [hop.peer.ident for hop in lookup.trail] == [1, 2, 3]
     assert [hop.error for hop in lookup.trail] == ["", "no answer", "overload"]
     assert lookup.dead_hops == 1
+
+
+# Fast peers -----------------------------------------------------------------------------------------------------------
+
+GOAL = 1 << 20
+
+
+def hurried(peer, seconds, hops_max=64):
+    """A lookup whose peers take so long, by distance from the goal; all others 40 ms, as peers do on average."""
+    times = {GOAL - left: taken for left, taken in seconds.items()}
+    return Lookup(peer(0), GOAL, hops_max, set(), lambda one: times.get(one.ident, 0.04) if one else 0.04)
+
+
+def heard(lookup, peer, *left):
+    lookup.hear(tuple(peer(GOAL - distance) for distance in left))
+    return GOAL - lookup.next_peer().ident
+
+
+def test_of_peers_that_bring_us_as_far_a_fast_one_is_asked(peer):
+    assert heard(hurried(peer, {900: 0.08, 1000: 0.005}), peer, 900, 1000) == 1000
+
+
+def test_one_that_is_a_little_faster_is_no_reason_for_a_detour(peer):
+    assert heard(hurried(peer, {600: 0.04, 1000: 0.03}), peer, 600, 1000) == 600
+
+
+def test_an_answer_that_is_later_by_an_average_one_is_worth_half_of_the_way(peer):
+    assert heard(hurried(peer, {500: 0.079, 1000: 0.04}), peer, 500, 1000) == 500
+    assert heard(hurried(peer, {500: 0.081, 1000: 0.04}), peer, 500, 1000) == 1000
+
+
+def test_each_answer_brings_us_nearer_by_a_bit_as_far_as_anybody_can(peer):
+    lookup = hurried(peer, {500: 0.08, 1000: 0.001, 1001: 0.001, 1002: 0.001})
+    lookup.hear(tuple(peer(GOAL - left) for left in (500, 1000, 1001, 1002)))
+    first = lookup.next_peer()
+    assert GOAL - first.ident in (1000, 1001, 1002)
+    lookup.asked(first, 0.001)
+    assert GOAL - lookup.next_peer().ident == 500
+
+
+def test_one_that_did_not_answer_has_brought_us_nowhere(peer):
+    lookup = hurried(peer, {})
+    lookup.hear(tuple(peer(GOAL - left) for left in (10, 12, 500)))
+    lookup.asked(lookup.next_peer(), 0.5, dead=True)
+    assert GOAL - lookup.next_peer().ident == 12
+
+
+def test_who_is_no_nearer_is_asked_when_there_is_nobody_else(peer):
+    lookup = hurried(peer, {})
+    lookup.hear((peer(GOAL - 10), peer(GOAL - 900)))
+    lookup.asked(lookup.next_peer(), 0.04)
+    assert GOAL - lookup.next_peer().ident == 900

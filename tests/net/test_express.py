@@ -51,6 +51,8 @@ class Gateway(FakeNode):
         self.owner: Peer | None = None
         self.replicas: tuple[Peer, ...] = ()
         self.long_way: list[object] = []
+        self.answered: list[Peer] = []
+        self.patience_s = 60.0
         self.disk: list[object] | None = None
 
     def try_get(self, key):
@@ -89,6 +91,12 @@ class Gateway(FakeNode):
 
     def now_s(self):
         return 0.0
+
+    def note_answer(self, peer, seconds):
+        self.answered.append(peer)
+
+    def is_late(self, owner, seconds):
+        return seconds > self.patience_s
 
     def note_overload(self, operation, key):
         self.log.append((f"overload {operation}", key))
@@ -264,12 +272,46 @@ def test_silence_ends_when_the_time_is_over_and_goes_the_long_way(gateway, dial,
     client = dial(gateway)
     client.send(tools.get(tools.key(1)))
     gevent.sleep(TIMEOUT_S / 2)
-    gateway.express.expire()
+    gateway.express.tend()
     assert gateway.node.long_way == []
     gevent.sleep(TIMEOUT_S)
-    gateway.express.expire()
+    gateway.express.tend()
     assert client.read(54) == success(tools.key(1), b"found the long way")
     assert isinstance(gateway.node.long_way[0].reply, CallTimeout)
+
+
+def test_a_late_owner_is_not_waited_for_alone_and_whoever_is_sooner_answers(gateway, dial, tools, node):
+    """The long way asks the replicas; when the owner answers before them, its answer counts, and once."""
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    gateway.node.patience_s = 0.01
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)))
+    tools.wait_for(lambda: late)
+    gateway.express.tend()
+    gevent.sleep(0.02)
+    gateway.express.tend()
+    assert client.read(54) == success(tools.key(1), b"found the long way")
+    assert [asked.reply for asked in gateway.node.long_way] == [None]
+    gateway.node.slow[tools.key(2)] = 0.1
+    client.send(tools.get(tools.key(2)))
+    tools.wait_for(lambda: len(late) == 2)
+    gevent.sleep(0.02)
+    gateway.express.tend()
+    tools.wait_for(lambda: gateway.node.running)
+    late[1](None)
+    assert client.read(37) == success(tools.key(2), b"o")
+    tools.wait_for(lambda: not gateway.node.running)
+    late[0](None)
+    client.send(tools.get(tools.key(3)))
+    client.end()
+    gateway.express.tend()
+    tools.wait_for(lambda: len(late) == 3)
+    late[2](None)
+    assert client.read_all() == success(tools.key(3), b"o")
+    assert gateway.server._load.under_way == 0
 
 
 def test_a_put_that_one_replica_refuses_goes_on_with_all_that_was_heard(gateway, dial, tools, node):
@@ -292,7 +334,7 @@ def test_our_own_replica_is_waited_for_until_it_is_on_the_disk(gateway, dial, to
     client.send(tools.put(tools.key(1), b"v", answered=True), tools.get(tools.key(2)))
     tools.wait_for(lambda: gateway.node.disk)
     gevent.sleep(0.05)
-    gateway.express.expire()
+    gateway.express.tend()
     with gevent.Timeout(0.05, False):
         assert client.read(1) == b"", "nothing is answered before the put is durable"
     gateway.node.disk.pop()(None)
@@ -307,7 +349,7 @@ def test_a_disk_of_our_own_that_hangs_is_given_up_like_a_silent_peer(gateway, di
     client.send(tools.put(tools.key(1), b"v", answered=True))
     tools.wait_for(lambda: gateway.node.disk)
     gevent.sleep(TIMEOUT_S)
-    gateway.express.expire()
+    gateway.express.tend()
     assert client.read(36) == success(tools.key(1))
     (begun,) = gateway.node.long_way
     assert [type(outcome) for outcome in begun.outcomes] == [P2pSuccess, CallTimeout]

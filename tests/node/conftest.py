@@ -79,19 +79,15 @@ class Actor:
         return PlainSignal()
 
     def call(self, peer: Peer, request: Request, timeout_s: float) -> Reply:
-        outcome = self.world.ask(self.me, peer, request)
-        if isinstance(outcome, CallTimeout):
-            self.world.clock_s += timeout_s
+        _, outcome = next(self.calls([(peer, request)], timeout_s))
         if isinstance(outcome, GdhtError):
             raise outcome
         return outcome
 
-    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> Iterator[tuple[int, Any]]:
-        outcomes = [(index, self.world.ask(self.me, *request)) for index, request in enumerate(requests)]
-        late = [(index, outcome) for index, outcome in outcomes if isinstance(outcome, CallTimeout)]
-        yield from (entry for entry in outcomes if entry not in late)
-        self.world.clock_s += timeout_s if late else 0.0
-        yield from late
+    def calls(self, requests: Sequence[tuple[Peer, Request]], timeout_s: float) -> "WorldCalls":
+        calls = WorldCalls(self, timeout_s)
+        calls.ask(requests)
+        return calls
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         peer = self.world.addresses.get(address)
@@ -120,6 +116,42 @@ class Actor:
         )
 
 
+class WorldCalls:
+    """Calls of one actor: those to slow peers end when these answer, those to silent ones at the deadline."""
+
+    def __init__(self, actor: Actor, timeout_s: float) -> None:
+        self.actor = actor
+        self.timeout_s = timeout_s
+        self.asked = 0
+        self.due: list[tuple[float, int, Any]] = []
+
+    def ask(self, requests: Sequence[tuple[Peer, Request]]) -> None:
+        world = self.actor.world
+        for peer, request in requests:
+            outcome = world.ask(self.actor.me, peer, request)
+            takes_s = self.timeout_s if isinstance(outcome, CallTimeout) else world.slow.get(peer.ident, 0.0)
+            self.due.append((world.clock_s + takes_s, self.asked, outcome))
+            self.asked += 1
+        self.due.sort(key=lambda entry: entry[:2])
+
+    def __iter__(self) -> "WorldCalls":
+        return self
+
+    def __next__(self) -> tuple[int, Any]:
+        if not self.due:
+            raise StopIteration
+        due_s, index, outcome = self.due.pop(0)
+        self.actor.world.clock_s = max(self.actor.world.clock_s, due_s)
+        return index, outcome
+
+    def within(self, seconds: float) -> tuple[int, Any] | None:
+        world = self.actor.world
+        if self.due and self.due[0][0] <= world.clock_s + seconds:
+            return next(self)
+        world.clock_s += seconds if self.due else 0.0
+        return None
+
+
 def version(world: "World", age_ms: int = 0, coordinator: int = 1) -> Version:
     """A version given so many milliseconds ago."""
     return Version(int((EPOCH_S + world.clock_s) * 1000 - age_ms) << COUNTER_BITS, coordinator)
@@ -128,6 +160,7 @@ def version(world: "World", age_ms: int = 0, coordinator: int = 1) -> Version:
 class World:
     """Everybody, by identifier. calls: (caller, callee, request) of each call made, in order.
 
+    slow: how many seconds a peer takes to answer.
     clock_s: what has passed. wall_ahead_s: how far everybody's wall clock is ahead of what it was set to at first.
     """
 
@@ -136,6 +169,7 @@ class World:
         self.wall_ahead_s = 0.0
         self.actors: dict[int, Actor] = {}
         self.dead: set[int] = set()
+        self.slow: dict[int, float] = {}
         self.scripts: dict[int, Answer] = {}
         self.addresses: dict[str, Peer] = {}
         self.calls: list[tuple[int, int, Request]] = []

@@ -10,7 +10,7 @@ from gdht.core.ident import hash_ident
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError
 from gdht.sim.cluster import Cluster
-from gdht.sim.experiments import calls, churn, failures, load, path_length, ring, scale
+from gdht.sim.experiments import calls, churn, failures, fastest, load, path_length, ring, scale
 from gdht.sim.experiments.lookups import Sample, tally, true_owner
 from gdht.sim.experiments.plots import draw
 from gdht.sim.experiments.report import Panel, Report, Series, Spread, compare, spread
@@ -197,6 +197,32 @@ def test_each_size_has_a_row_still_and_one_in_motion(monkeypatch):
     rows = [(row["nodes"], row["churn"]) for row in report.results]
     assert rows == [(4, 0.0), (8, 0.0), (16, 0.0), (4, 0.1), (8, 0.1), (4, 0.4), (8, 0.4)]
     assert calls.run(options, quiet).results == report.results
+
+
+# The fastest ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_owner_no_longer_makes_the_slowest_gets_slow():
+    options = fastest.Options(lookups=400)
+    waiting, hedged = (fastest.measure_slow_owner(options, hedged, quiet) for hedged in (False, True))
+    assert waiting.times.p99 > 250
+    assert hedged.times.p99 < 100
+    assert hedged.median_ms == pytest.approx(waiting.median_ms, rel=0.1)
+    assert 0.02 < hedged.share < 0.12
+
+
+def test_lookups_take_less_time_where_near_peers_are_preferred():
+    options = fastest.Options(nodes=128, lookups=300)
+    by_distance, by_time = (fastest.measure_two_sites(options, fast, quiet) for fast in (False, True))
+    assert by_time.times.mean < 0.9 * by_distance.times.mean
+    assert by_time.path.mean < by_distance.path.mean + 1
+
+
+def test_both_are_reported_and_the_same_again_for_the_same_seed():
+    options = fastest.Options(nodes=16, lookups=20)
+    report, again = fastest.run(options, quiet), fastest.run(options, quiet)
+    assert [row["what"] for row in report.results] == ["waiting", "replicas are asked", "by distance", "by time"]
+    assert report.results == again.results
 
 
 # Keys -----------------------------------------------------------------------------------------------------------------

@@ -2,14 +2,28 @@
 
 from collections.abc import Callable, Iterator
 
+import pytest
+
+from gdht.core import crowds
 from gdht.core.digests import Digest
 from gdht.core.messages import Entry
 from gdht.core.records import Record
 from gdht.errors import StoreError
+from gdht.store import ledger
 from gdht.store.disk import Batch
 from gdht.store.merging import due_s
 
 LAST = b"\xff" * 32
+
+
+def crowding() -> pytest.MonkeyPatch:
+    """Have two records make a crowd, until it is undone."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(crowds, "PART_MAX", 1)
+    patch.setattr(ledger, "CROWD_MAX", 1)
+    patch.setattr(ledger, "CROWD_MIN", 1)
+    patch.setattr(ledger, "CROWD_HINT", 0)
+    return patch
 
 
 class DictDisk:

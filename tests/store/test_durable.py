@@ -26,7 +26,7 @@ from gdht.store.group import GROUP_RECORDS_MAX
 from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.store.lmdb_disk import LmdbDisk
 from gdht.store.merging import after_due, due_s, merged
-from tests.store.disks import FAILURE, LAST, Aside, DictDisk
+from tests.store.disks import FAILURE, LAST, Aside, DictDisk, crowding
 
 BYTES_MAX = 1 << 20
 
@@ -57,11 +57,14 @@ records = living | living.map(Record.buried)
 
 
 class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
+    crowded = False
+
     def make_disk(self) -> Disk:
         return DictDisk()
 
     @initialize(group_max=st.sampled_from([1, 3, 1000]))
     def open(self, group_max):
+        self.patched = crowding() if self.crowded else pytest.MonkeyPatch()
         self.group_max = group.GROUP_RECORDS_MAX = group_max
         self.disk = self.make_disk()
         self.on_disk: dict[bytes, Record] = {}
@@ -195,6 +198,13 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
 
     def teardown(self):
         group.GROUP_RECORDS_MAX = GROUP_RECORDS_MAX
+        self.patched.undo()
+
+
+class DurableStoreWithCrowds(DurableStoreAgainstDictionaries):
+    """Whose digests are divided wherever two records are in one leaf."""
+
+    crowded = True
 
 
 class DurableStoreOverLmdb(DurableStoreAgainstDictionaries):
@@ -223,6 +233,8 @@ class DurableStoreOverLmdb(DurableStoreAgainstDictionaries):
 
 TestDurableStoreAgainstDictionaries = DurableStoreAgainstDictionaries.TestCase
 TestDurableStoreAgainstDictionaries.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestDurableStoreWithCrowds = DurableStoreWithCrowds.TestCase
+TestDurableStoreWithCrowds.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestDurableStoreOverLmdb = DurableStoreOverLmdb.TestCase
 TestDurableStoreOverLmdb.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
 

@@ -1,6 +1,7 @@
 """The store in memory against a plain dictionary, through any history of puts, removals, scans and expiry."""
 
 import inspect
+from itertools import pairwise
 from math import ceil
 from random import Random
 
@@ -9,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from gdht.core.crowds import PART_MAX
 from gdht.core.digests import NOTHING, Digest, digest_of
 from gdht.core.ident import in_open_closed, key_ident
 from gdht.core.messages import Entry
@@ -16,6 +18,7 @@ from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
 from gdht.store.memory import RECORD_OVERHEAD_BYTES, MemoryStore
+from tests.store.disks import crowding
 
 FIRST, LAST = bytes(32), b"\xff" * 32
 
@@ -136,6 +139,20 @@ class MemoryStoreAgainstADictionary(RuleBasedStateMachine):
         assert self.store.digest(0, 0, 1) == self.arc(0, 0, 1)
 
 
+class MemoryStoreWithCrowds(MemoryStoreAgainstADictionary):
+    """Whose digests are divided wherever two records are in one leaf."""
+
+    @initialize(records_max=st.integers(0, 8))
+    def open(self, records_max):
+        self.patched = crowding()
+        super().open(records_max)
+
+    def teardown(self):
+        self.patched.undo()
+
+
+TestMemoryStoreWithCrowds = MemoryStoreWithCrowds.TestCase
+TestMemoryStoreWithCrowds.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestMemoryStoreAgainstADictionary = MemoryStoreAgainstADictionary.TestCase
 TestMemoryStoreAgainstADictionary.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
@@ -304,3 +321,29 @@ def test_both_ends_of_the_circle_can_be_scanned():
     assert [r.key for r in store.scan(FIRST, LAST, 10)] == [key(5), LAST]
     assert [r.key for r in store.scan(b"", FIRST, 10)] == [FIRST]
     assert store.scan(LAST, FIRST, 10) == []
+
+
+def test_keys_chosen_to_share_a_leaf_are_hardly_read_to_sum_up_an_arc(monkeypatch):
+    store = MemoryStore(100_000_000)
+    rng = Random(1)
+    chosen = sorted(b"\xab\xcd" + rng.randbytes(30) for _ in range(5000))
+    for number in rng.sample(chosen, len(chosen)):
+        store.put(Record(number, b"", Version(1, 7), 10.0, 1 + number[2] % 3))
+    read = []
+
+    def watched(*where, scan=store._ledger._scan):
+        found = scan(*where)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(store._ledger, "_scan", watched)
+    whole = NOTHING
+    for first, last in pairwise([chosen[0], *sorted(rng.sample(chosen, 30)), chosen[0]]):
+        read.clear()
+        whole = whole.plus(store.digest(key_ident(first), key_ident(last), 2))
+        assert len(read) <= 2 * PART_MAX
+    assert store.digest(0, 0, 2) == whole
+    for number in chosen:
+        assert store.remove(number, Version(1, 7))
+    assert store._ledger._crowds == {}
+    assert store.digest(0, 0, 1) == NOTHING

@@ -12,7 +12,9 @@ from gdht.core.peer import Peer
 from gdht.core.placement import quorum
 from gdht.errors import LookupFailed
 from gdht.node.ask import ask_each
-from gdht.node.replication.search import Reading, Search
+from gdht.node.replication.hedge import Copies, ask_owner
+from gdht.node.replication.readings import Reading, Readings
+from gdht.node.replication.search import Search
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 from gdht.node.status import State
@@ -35,15 +37,18 @@ def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
 
 
 class Asked(NamedTuple):
-    """A first attempt that was made elsewhere: what the supposed owner answered. since_s: when it was asked."""
+    """A first attempt that was made elsewhere: what the supposed owner answered; None: nothing yet, and it is late.
+
+    since_s: when it was asked.
+    """
 
     owner: Peer
-    reply: Outcome
+    reply: Outcome | None
     since_s: float
 
 
 def finish_get(rt: Runtime, node: NodeState, key: bytes, asked: Asked) -> GetOutcome:
-    """`get`, after the supposed owner was asked and gave no value. Switches: yes."""
+    """`get`, after the supposed owner was asked and gave no value, or is late with it. Switches: yes."""
     return _noted(rt, node, key, asked.since_s, _get(rt, node, key, asked))
 
 
@@ -61,12 +66,14 @@ def _get(rt: Runtime, node: NodeState, key: bytes, asked: Asked | None = None) -
     search = Search(rt, node, "get")
     for _ in search.attempts(rt):
         try:
-            if asked is not None:
-                found, reply, asked = search.begin(node, (asked.owner,)), asked.reply, None
+            reply: Outcome | Copies
+            if asked is not None and asked.reply is not None:
+                found, reply = search.begin(node, (asked.owner,)), asked.reply
             else:
                 replicas = node.config.replication
                 found = search.guess(node, key, replicas, needed=1) or search.find(rt, node, key, replicas)
-                reply = _ask_owner(rt, node, key, found.owner)
+                reply = ask_owner(rt, node, key, found, is_late=asked is not None and asked.owner == found.owner)
+            asked = None
             outcome = _read(rt, node, key, found, reply, search)
         except LookupFailed as error:
             search.dead.clear()
@@ -96,17 +103,18 @@ def try_get(node: NodeState, key: bytes, now_s: float) -> GetOutcome | None:
     return NOT_FOUND
 
 
-def _ask_owner(rt: Runtime, node: NodeState, key: bytes, owner: Peer) -> Outcome:
-    _, reply = next(ask_each(rt, node, [(owner, P2pGet(key, as_owner=True))]))
-    return reply
-
-
-def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, reply: Outcome, search: Search) -> GetOutcome | None:
+def _read(
+    rt: Runtime, node: NodeState, key: bytes, found: Found, reply: Outcome | Copies, search: Search
+) -> GetOutcome | None:
     """The owner's reply, and what its replicas say if that is not enough; None when it is worth another attempt.
 
     Raises: LookupFailed.
     """
     owner = found.owner
+    if isinstance(reply, Copies):
+        search.judge(node, found, right=True)
+        _repair_after_read(rt, node, reply.newest, reply.behind)
+        return _outcome(reply.newest.at(rt.now()))
     refused = isinstance(reply, P2pFailure) and reply.reason == FailureReason.NOT_RESPONSIBLE
     search.judge(node, found, right=isinstance(reply, P2pSuccess | P2pFailure) and not refused)
     if isinstance(reply, P2pSuccess):
@@ -119,45 +127,9 @@ def _read(rt: Runtime, node: NodeState, key: bytes, found: Found, reply: Outcome
         search.via = (owner,) if isinstance(reply, P2pFailure) else ()
         found = search.find(rt, node, key, node.config.max_replication)
         if guessed and found.owner != owner:
-            return _read(rt, node, key, found, _ask_owner(rt, node, key, found.owner), search)
+            return _read(rt, node, key, found, ask_owner(rt, node, key, found), search)
     others = tuple(peer for peer in found.peers if peer.ident != owner.ident)
     return _read_replicas(rt, node, key, (owner, *others), reply, search)
-
-
-class Readings:
-    """What those who may hold a replica said.
-
-    lacking: who has none; stale: who has an older version than another. silent: who gave no answer. sure: somebody
-    knows that it has none, as it has got all of its share.
-    """
-
-    def __init__(self) -> None:
-        self.copies: list[tuple[Peer, Reading]] = []
-        self.lacking: list[Peer] = []
-        self.silent: list[Peer] = []
-        self.sure = False
-
-    def note(self, peer: Peer, outcome: Outcome | None, now_s: float) -> None:
-        """Take in one answer, or that there was none."""
-        if isinstance(outcome, P2pSuccess):
-            self.copies.append((peer, Reading(outcome, now_s)))
-        elif isinstance(outcome, P2pFailure):
-            self.lacking.append(peer)
-            self.sure |= _says_not_found(outcome)
-        else:
-            self.silent.append(peer)
-
-    @property
-    def newest(self) -> Reading | None:
-        """The newest copy, None when nobody has any."""
-        return max((reading for _, reading in self.copies), key=lambda reading: reading.copy.version, default=None)
-
-    @property
-    def behind(self) -> tuple[Peer, ...]:
-        """Those that lack the newest copy."""
-        newest = self.newest
-        stale = (peer for peer, reading in self.copies if newest and reading.copy.version < newest.copy.version)
-        return (*self.lacking, *stale)
 
 
 def _read_replicas(
@@ -207,11 +179,6 @@ def _read_replicas(
 def _outcome(newest: P2pSuccess) -> GetOutcome:
     """What the newest version comes to; of a tombstone, that there is nothing."""
     return GetOutcome("success", newest.value) if newest.ttl_ms else NOT_FOUND
-
-
-def _says_not_found(outcome: Outcome | None) -> bool:
-    """Whether a node is sure that it does not hold a record; "not here yet" is not."""
-    return isinstance(outcome, P2pFailure) and outcome.reason == FailureReason.NOT_FOUND
 
 
 def _repair_after_read(rt: Runtime, node: NodeState, newest: Reading, lacking: tuple[Peer, ...]) -> None:

@@ -1,15 +1,15 @@
 """One client request on its way to the owner of its key: who was dead or refused, and how long to go on trying."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from gdht.core.ident import in_open_closed, key_ident
 from gdht.core.lookup import Found
-from gdht.core.messages import FailureReason, P2pFailure, P2pGetNeighbours, P2pReplyNeighbours, P2pSuccess
+from gdht.core.messages import FailureReason, P2pFailure, P2pGetNeighbours, P2pReplyNeighbours
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, GdhtError
 from gdht.node.ask import ask, is_dead
 from gdht.node.lookup import find_successor
+from gdht.node.replication.readings import Reading
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
 
@@ -20,19 +20,6 @@ heir of an owner that fell silent notices it."""
 
 BUDGET_CALLS = 5
 """How long one request may take, in units of `call_timeout`; what has begun by then is finished."""
-
-
-class Reading(NamedTuple):
-    """A copy, and when its holder's answer came, by `rt.now()`."""
-
-    copy: P2pSuccess
-    came_s: float
-
-    def at(self, now_s: float) -> P2pSuccess:
-        """The copy with what is left of its times now."""
-        passed_ms = int((now_s - self.came_s) * 1000)
-        ttl_ms, tombstone_ms = max(self.copy.ttl_ms - passed_ms, 0), max(self.copy.tombstone_ms - passed_ms, 0)
-        return self.copy._replace(ttl_ms=ttl_ms, tombstone_ms=tombstone_ms, value=self.copy.value if ttl_ms else b"")
 
 
 class Search:

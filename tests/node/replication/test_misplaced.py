@@ -7,6 +7,7 @@ from gdht.core.messages import ErrorReason, P2pError, P2pOffer
 from gdht.errors import StoreError
 from gdht.node.handlers import handle
 from gdht.node.replication.misplaced import hand_on_misplaced
+from gdht.node.status import State
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_a_copy_stays_while_a_holder_is_about_to_leave(ring):
     ring[4].node.sealed = True
     assert hand_on(ring[8]) == 1
     assert holders(ring) == [40, 60, 90]
+
+
+def test_what_a_leaving_owner_has_just_handed_over_is_not_dropped_because_that_still_has_it(ring):
+    """It is misplaced until the owner has said goodbye, and then it is the only copy."""
+    for actor in ring[3:5]:
+        actor.keep(35, copies=1)
+    ring[3].node.state = State.LEAVING
+    assert hand_on(ring[4]) == 1
+    assert ring[4].holds(35) == b"value"
 
 
 def test_a_copy_stays_while_a_holder_has_no_room(ring):
