@@ -52,8 +52,8 @@ def create_app(
 ) -> Flask:
     """The admin port as a WSGI application.
 
-    status: a fresh snapshot per call, never switching. token: empty lets everybody in. give_way: lets others run; called
-    every few milliseconds while a long answer is made.
+    status: a fresh snapshot per call, never switching. token: empty lets everybody in. give_way: lets others run; it is
+    called every few milliseconds while a long answer is made.
     """
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # Allow names only what there is

@@ -84,7 +84,7 @@ class Pages:
 
     def events(self) -> str:
         """What happened to this node's pointers, newest first."""
-        newest = reversed(self._source.events(0)[-EVENTS_SHOWN_MAX:])
+        newest = self._source.turns().over(reversed(self._source.events(0)[-EVENTS_SHOWN_MAX:]))
         return self._page(
             "events.html",
             status=self._source.status(),

@@ -263,9 +263,7 @@ def leave_rows(where: str, first: Measured, second: Measured, records: int) -> I
     first.do("fill", records, TTL_S, 1, 2 * records)
     for node in (first, second):
         node.do("begin")
-    first.do("leave", 60)
-    wait_until(lambda: first.do("known")["handed_over"], "leaving")
-    yield f"{where}: leaving, at first", first.do("end")
+    yield f"{where}: leaving, at first", first.do("leave", 60)
     yield f"{where}: leaving, at second", second.do("end")
 
 

@@ -180,13 +180,15 @@ class Commands:
             "successors": len(self._node.ring.successors),
             "receiving": self._node.receiving,
             "count": self._node.store.count,
-            "handed_over": bool(self._state.handover and self._state.handover.ended and self._state.sealed),
             "expired": self._state.stats.store_expired_keys,
         }
 
-    def leave(self, timeout_s: float) -> None:
-        """Begin to leave."""
+    def leave(self, timeout_s: float) -> dict[str, dict[str, float]]:
+        """Leave, and tell what was measured until all was handed over."""
         self._daemon.leave(timeout_s)
+        while not (self._state.sealed and self._state.handover and self._state.handover.ended):
+            gevent.sleep(0.05)
+        return self.end()
 
 
 def serve_commands(path: str, commands: Commands) -> None:

@@ -22,18 +22,19 @@ def pipe():
 
 
 @pytest.fixture
-def log(pipe):
+def handler(pipe):
     handler = LogThread(pipe[1])
-    logger = logging.getLogger("test.log_thread")
-    logger.propagate = False
-    logger.addHandler(handler)
-    yield logger
-    logger.removeHandler(handler)
+    yield handler
     os.set_blocking(pipe[0], False)
     while handler._thread.is_alive():
         handler._lines.put(None)
         drain(pipe[0])
         handler._thread.join(0.01)
+
+
+def warn(handler, text):
+    """Log something; by no logger, as pytest would remember it too."""
+    handler.handle(logging.LogRecord("test", logging.WARNING, __file__, 1, text, None, None))
 
 
 def drain(file):
@@ -43,29 +44,29 @@ def drain(file):
         return b""
 
 
-def test_lines_are_written_in_order(pipe, log):
+def test_lines_are_written_in_order(pipe, handler):
     for number in range(100):
-        log.warning("line %d", number)
-    log.handlers[0].close()
+        warn(handler, f"line {number}")
+    handler.close()
     assert os.read(pipe[0], 1 << 16).decode().splitlines() == [f"line {number}" for number in range(100)]
 
 
-def test_what_cannot_be_encoded_is_written_all_the_same(pipe, log):
-    log.handlers[0].emit(logging.makeLogRecord({"msg": "odd \udcff"}))  # the logger would show it to pytest as well
-    log.handlers[0].close()
+def test_what_cannot_be_encoded_is_written_all_the_same(pipe, handler):
+    warn(handler, "odd \udcff")
+    handler.close()
     assert os.read(pipe[0], 1 << 16) == b"odd \\udcff\n"
 
 
-def test_nobody_waits_for_a_reader_that_sleeps_and_what_was_left_out_is_counted(pipe, log, monkeypatch):
+def test_nobody_waits_for_a_reader_that_sleeps_and_what_was_left_out_is_counted(pipe, handler, monkeypatch):
     monkeypatch.setattr(log_thread_module, "LINES_WAITING_MAX", 50)
     began_s = time.monotonic()
     for _ in range(2000):
-        log.warning("x" * 1000)
+        warn(handler, "x" * 1000)
     assert time.monotonic() - began_s < 5.0
     text = b""
-    while log.handlers[0]._lines.qsize():
+    while handler._lines.qsize():
         text += os.read(pipe[0], 1 << 16)
-    log.warning("after")
+    warn(handler, "after")
     while b"after" not in text:
         text += os.read(pipe[0], 1 << 16)
     lines = text.decode().splitlines()
