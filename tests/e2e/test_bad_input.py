@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.handmade import PUT, SUCCESS, dial, get_frame, put_frame, read_to_end, success_frame
-from tests.e2e.harness import STEADY_NODES, NodeProcess, ask_admin, keys_of
+from tests.e2e.harness import STEADY_NODES, NodeProcess, ask_admin, keys_of, wait_until
 
 MEMORY_GROWTH_MAX = 24 << 20
 FLOOD_BYTES = 8 << 20
@@ -77,6 +77,7 @@ def test_malformed_input_ends_its_connection_after_the_answers_before_it(
         assert bystander.get(keys[0]) == b"hers"
         halfway.send(get_frame(keys[0])[17:])
         assert halfway.read() == (SUCCESS, keys[0], b"hers")
+        wait_until(lambda: "client=" in "".join(node.log_lines[log_before:]), "a line in the log")
         told = [line for line in node.log_lines[log_before:] if "client=" in line]
         assert len(told) == 1, told
         assert f"client={offender.name} " in told[0]
@@ -154,7 +155,7 @@ def test_a_stranger_on_the_p2p_port_is_refused_at_its_first_bytes(ring: list[Nod
         sock.sendall(greeting)  # and then it waits for an answer
         assert read_to_end(sock) == b""
         host, port = sock.getsockname()
-        assert any(f"client={host}:{port} " in line for line in ring[2].log_lines)
+        wait_until(lambda: any(f"client={host}:{port} " in line for line in ring[2].log_lines), "a line in the log")
     assert total(ring[2], "gdht_peer_rejected_total") == before + 1
 
 
