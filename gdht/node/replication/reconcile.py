@@ -37,6 +37,10 @@ ARCS_AT_ONCE = 64
 PAGE_ENTRIES_MAX = 200
 """How many of our records one message names: the other side looks each of them up at once."""
 
+PIECE_RECORDS, PIECES_MAX = 64, 1024
+"""An arc whose records are to be named is cut into pieces of about so many, and into so many pieces at the most: of the
+records in a piece the other side may have to look for few among very many others."""
+
 NAMED_AT_ONCE = 16
 """How many arcs have their records named at once, in a message each."""
 
@@ -104,11 +108,11 @@ def reconcile(rt: Runtime, node: NodeState, arc: Arc, task: Task, go_on: Callabl
             return run.result
         asked, arcs = arcs[-ARCS_AT_ONCE:], arcs[:-ARCS_AT_ONCE]
         named = []
-        for part, parts in run.compare(rt, asked):
+        for part, parts, records in run.compare(rt, asked):
             if parts:
                 arcs += split(part, parts)
             else:
-                named.append(part)
+                named += _pieces(part, records)
         if not run.name(rt, named, go_on):
             return run.result
     run.move(rt)
@@ -137,10 +141,11 @@ class Reconciliation:
 
     # Comparing --------------------------------------------------------------------------------------------------------
 
-    def compare(self, rt: Runtime, arcs: Sequence[Arc]) -> list[tuple[Arc, int]]:
-        """The arcs that differ, each with the number of parts to cut it into; 0: its records are to be named.
+    def compare(self, rt: Runtime, arcs: Sequence[Arc]) -> list[tuple[Arc, int, int]]:
+        """The arcs that differ, each with the number of parts to cut it into, and how many records are there at most.
 
-        An arc is the same when the peer holds all that we do, or just what it should hold of that. Switches: yes.
+        0 parts: its records are to be named. An arc is the same when the peer holds all that we do, or just what it
+        should hold of that. Switches: yes.
         """
         digests = [digest for arc in paced(rt, arcs) for digest in self._digests(arc)]
         reply = ask(rt, self._node, self._task.peer, P2pCompare(self._task.least, tuple(digests)))
@@ -148,14 +153,14 @@ class Reconciliation:
         if not len(reply.same) == len(reply.counts) == len(digests):
             raise RemoteProtocolError("value", f"{len(reply.same)} answers about {len(digests)} arcs")
         self.result.complete &= reply.complete
-        differing: dict[Arc, int] = {}
+        differing: dict[Arc, tuple[int, int]] = {}
         same: set[Arc] = set()
         for digest, is_same, theirs in zip(digests, reply.same, reply.counts, strict=True):
             arc = Arc(digest.start, digest.end)
             if is_same:
                 same.add(arc)
-            differing.setdefault(arc, _parts(arc, digest.records, theirs))
-        return [(arc, parts) for arc, parts in differing.items() if arc not in same]
+            differing.setdefault(arc, (_parts(arc, digest.records, theirs), max(digest.records, theirs)))
+        return [(arc, *how) for arc, how in differing.items() if arc not in same]
 
     def _digests(self, arc: Arc) -> list[ArcDigest]:
         """Our records of an arc in short: all that count, and those alone that the peer should hold."""
@@ -237,3 +242,9 @@ def _parts(arc: Arc, ours: int, theirs: int) -> int:
     if min(ours, theirs) <= FEW or (arc.width <= LEAF_WIDTH and most > LEAF_RECORDS_MAX):
         return 0
     return min(-(-most // PART_RECORDS), PARTS_MAX)
+
+
+def _pieces(arc: Arc, records: int) -> list[Arc]:
+    """An arc whose records are to be named, cut so that each message about it is short work."""
+    pieces = min(-(-records // PIECE_RECORDS), PIECES_MAX)
+    return split(arc, pieces) if pieces > 1 and arc.width > LEAF_WIDTH else [arc]

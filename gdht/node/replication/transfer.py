@@ -5,7 +5,7 @@ A record counts as handed on when the receiver has confirmed it, which it does w
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gdht.core.messages import (
     RECORDS_PER_MESSAGE_MAX,
@@ -17,21 +17,28 @@ from gdht.core.messages import (
     P2pReplyTransfer,
     P2pTransfer,
     RecordCopy,
+    Reply,
 )
 from gdht.core.peer import Peer
-from gdht.errors import StoreError
+from gdht.errors import GdhtError, StoreError
 from gdht.node.ask import ask
-from gdht.node.replication.copies import accept_copy, batches, is_needed, to_copy
+from gdht.node.pace import paced
+from gdht.node.replication.copies import BATCH_BYTES_MAX, accept_copy, batches, is_needed, to_copy
 from gdht.node.runtime import Runtime
 from gdht.node.state import NodeState
 
 log = logging.getLogger(__name__)
 
+Thing = TypeVar("Thing")
+
 NO_GOOD = ("ttl", "too_large", "version")
 """Why a copy is refused that nobody should hold."""
 
-RECORDS_AT_ONCE = 100
-"""How many records are asked for or sent with one message: taking them in keeps a node busy for a few milliseconds."""
+MESSAGE_RECORDS_MAX = 100
+"""How many records one message asks for or holds: taking them in keeps a node busy for a few milliseconds."""
+
+MESSAGES_AT_ONCE = RECORDS_PER_MESSAGE_MAX // MESSAGE_RECORDS_MAX
+"""How many such messages are under way at once, unless they would be larger together than one batch may be."""
 
 PAUSE = 1.0
 """After each batch nothing is moved for as long as the batch took, times this: half of the time is for clients."""
@@ -69,23 +76,34 @@ def send(rt: Runtime, node: NodeState, peer: Peer, keys: Sequence[bytes], reason
 
     Raises: as `Runtime.call`.
     """
-    confirmed: set[bytes] = set()
-    for first in range(0, len(keys), RECORDS_AT_ONCE):
-        part = keys[first : first + RECORDS_AT_ONCE]
-        confirmed.update(key for key in part if not _is_wanted(node, key))
-        for batch in batches(_copies(node, part)):
-            confirmed |= _send_batch(rt, node, peer, batch, reason)
+    confirmed = {key for key in paced(rt, keys) if not _is_wanted(node, key)}
+    for batch in batches(paced(rt, _copies(node, keys))):
+        began_s = rt.now()
+        messages = _cut(batch)
+        for index, reply in _replies(rt, node, peer, [P2pTransfer(copies) for copies in messages]):
+            assert isinstance(reply, P2pReplyTransfer)
+            taken = [copy for copy, held in zip(messages[index], reply.held, strict=False) if held]
+            confirmed.update(copy.key for copy in taken)
+            _count(node, taken, "sent", reason)
+        pause(rt, began_s)
     return confirmed
 
 
-def _send_batch(rt: Runtime, node: NodeState, peer: Peer, batch: tuple[RecordCopy, ...], reason: str) -> set[bytes]:
-    began_s = rt.now()
-    reply = ask(rt, node, peer, P2pTransfer(batch))
-    assert isinstance(reply, P2pReplyTransfer)
-    taken = [copy for copy, held in zip(batch, reply.held, strict=False) if held]
-    _count(node, taken, "sent", reason)
-    pause(rt, began_s)
-    return {copy.key for copy in taken}
+def _cut(things: Sequence[Thing]) -> list[tuple[Thing, ...]]:
+    """What goes into one message each."""
+    firsts = range(0, len(things), MESSAGE_RECORDS_MAX)
+    return [tuple(things[first : first + MESSAGE_RECORDS_MAX]) for first in firsts]
+
+
+def _replies(
+    rt: Runtime, node: NodeState, peer: Peer, requests: Sequence[P2pTransfer | P2pFetch]
+) -> Iterator[tuple[int, Reply]]:
+    """Ask one peer all this at once; the replies as they come in. Switches: yes. Raises: as `Runtime.call`."""
+    calls = rt.calls([(peer, request) for request in requests], node.config.call_timeout)
+    for index, outcome in paced(rt, calls):
+        if isinstance(outcome, GdhtError):
+            raise outcome
+        yield index, outcome
 
 
 def _is_wanted(node: NodeState, key: bytes) -> bool:
@@ -112,15 +130,21 @@ class Fetched(NamedTuple):
 def fetch(rt: Runtime, node: NodeState, peer: Peer, keys: Sequence[bytes], reason: str) -> Fetched:
     """Get the records under these keys from a peer. Switches: yes. Raises: as `Runtime.call`."""
     taken = refused = 0
+    at_once = 1
     while keys:
         began_s = rt.now()
-        asked = keys[:RECORDS_AT_ONCE]
-        reply = ask(rt, node, peer, P2pFetch(tuple(asked)))
-        assert isinstance(reply, P2pReplyFetch)
-        wanted = set(asked)
-        fetched = _take(node, peer, [copy for copy in reply.records if copy.key in wanted], reason)
-        taken, refused = taken + fetched.taken, refused + fetched.refused
-        keys = keys[max(reply.asked, 1) :]
+        messages = _cut(keys[: at_once * MESSAGE_RECORDS_MAX])
+        rest: list[bytes] = []
+        largest_bytes = 1
+        for index, reply in _replies(rt, node, peer, [P2pFetch(asked) for asked in messages]):
+            assert isinstance(reply, P2pReplyFetch)
+            asked, wanted = messages[index], set(messages[index])
+            fetched = _take(node, peer, [copy for copy in reply.records if copy.key in wanted], reason)
+            taken, refused = taken + fetched.taken, refused + fetched.refused
+            rest += asked[max(reply.asked, 1) :]
+            largest_bytes = max(largest_bytes, sum(len(copy.value) for copy in reply.records))
+        keys = [*rest, *keys[at_once * MESSAGE_RECORDS_MAX :]]
+        at_once = max(min(BATCH_BYTES_MAX // largest_bytes, MESSAGES_AT_ONCE), 1)
         pause(rt, began_s)
     return Fetched(taken, refused)
 

@@ -49,6 +49,10 @@ def run(pair, arc=CIRCLE, least=1, **options):
     return reconcile(us, us.node, arc, Task(peer.me, least, **options))
 
 
+def requests(world, kind):
+    return [request for _caller, _callee, request in world.calls if isinstance(request, kind)]
+
+
 def both_hold(pair, number):
     return [actor.holds(number) for actor in pair]
 
@@ -287,17 +291,43 @@ def test_who_has_nothing_gets_it_all_without_a_search(pair, world):
     fill(pair, 1200, 1)
     assert run(pair).received == 1200
     assert len(world.asked(P2pCompare)) == 1
-    assert len(world.asked(P2pReconcile)) == 3
-    assert len(world.asked(P2pFetch)) == 12
+    assert len(world.asked(P2pReconcile)) == 19
+    assert len(world.asked(P2pFetch)) == 13
 
 
 def test_who_has_everything_gives_it_without_a_search(pair, world):
     fill(pair, 1200, 0)
     assert run(pair).sent == 1200
     assert len(world.asked(P2pCompare)) == 1
-    assert len(world.asked(P2pReconcile)) == 6
-    assert len(world.asked(P2pTransfer)) == 12
+    assert len(world.asked(P2pReconcile)) == 19
+    assert len(world.asked(P2pTransfer)) == 13
     assert not world.asked(P2pOffer)
+
+
+def test_few_records_among_many_are_named_in_pieces_that_are_short_work(pair, world):
+    """The other side has to look for each of them among many that are not asked for."""
+    for number in range(2000):
+        pair[1].keep(spread(number), copies=1 if number % 8 else 3)
+    assert run(pair, least=2).received == 250
+    assert len(world.asked(P2pReconcile)) == 4
+
+
+def test_records_are_moved_in_short_messages_of_which_several_are_under_way(pair, world):
+    for number in range(700):
+        pair[number % 2].keep(spread(number))
+    run(pair)
+    assert max(len(request.keys) for request in requests(world, P2pFetch)) == 100
+    assert max(len(request.records) for request in requests(world, P2pTransfer)) == 100
+    assert len(pair[0].node.store.entries(b"", b"\xff" * 32, 1000)) == 700
+
+
+def test_large_records_are_fetched_one_message_at_a_time(pair, world):
+    for number in range(40):
+        pair[1].keep(spread(number), b"v" * 60_000)
+    assert run(pair).received == 40
+    asked = [len(request.keys) for request in requests(world, P2pFetch)]
+    assert asked == sorted(asked, reverse=True)
+    assert max(asked) == 40
 
 
 def test_records_crowded_into_one_place_are_named_and_not_searched(pair, world):
