@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT_MAX = 64
 """Requests of one connection that go the long way at the same time."""
-PENDING_MAX = 128
-"""Requests of one connection that are read but not carried out; at more, nothing is read."""
+PENDING_MAX = 64
+"""Requests of one connection that are read but not carried out; at more, nothing is read. With twice as many, a client
+could fill a thin cable to a peer for longer than maintenance has patience."""
 UNSENT_BYTES_MAX = 256 * 1024
 """Bytes of answers that wait, for the client to read or for their turn; at more, nothing is carried out or read."""
 CHUNK = 64

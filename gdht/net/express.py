@@ -166,6 +166,7 @@ class GetCall(RecordCall):
         node = self._express.node
         if self.connection is not None and not self._is_hedged and node.is_late(self.peer, now_s - self.started_s):
             self._is_hedged = True
+            node.note_answer(self.peer, now_s - self.started_s, 0)  # so long at least: what is late is known soon
             asked = Asked(self.peer, None, self.since_s)
             self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
 

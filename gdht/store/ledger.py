@@ -122,14 +122,13 @@ class Ledger:
                 continue
             part = crowd.smallest(key)
             if sum(map(_records, crowd.sums(part).values())) > crowds.PART_MAX:
-                self._divide(crowd, part)
+                crowd.divide(part, list(_read(self._scan, *crowd.bounds(part))), self.counted)
 
     def _divide_leaf(self, leaf: int) -> None:
-        self._crowds[leaf] = Crowd(leaf)
-        self._divide(self._crowds[leaf], crowds.WHOLE)
-
-    def _divide(self, crowd: Crowd, part: int) -> None:
-        crowd.divide(part, _read(self._scan, *crowd.bounds(part)), self.counted)
+        """Have a leaf be a crowd; only when all of it has been read, for that may find damage and recount."""
+        crowd = Crowd(leaf)
+        crowd.divide(crowds.WHOLE, _read(self._scan, *crowd.bounds(crowds.WHOLE)), self.counted)
+        self._crowds[leaf] = crowd
 
     def take_back(self, changes: Sequence[Change]) -> None:
         """Undo the last changes."""

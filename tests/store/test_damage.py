@@ -1,16 +1,18 @@
 """Records whose bytes have changed on the disk: none is served, and replicas can put each back."""
 
+import itertools
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from gdht.core.ident import key_ident
 from gdht.core.records import Record, Version
 from gdht.store import layout
 from gdht.store.checking import check_tables
 from gdht.store.durable import DurableStore
 from gdht.store.lmdb_disk import TABLES, LmdbDisk
-from tests.store.disks import FAILURE, LAST, Aside
+from tests.store.disks import FAILURE, LAST, Aside, crowding
 
 BYTES_MAX = 1 << 20
 KEYS = [bytes([7, 7, number]) + bytes(29) for number in range(10)]  # in one leaf
@@ -43,6 +45,7 @@ class Damaged:
                 data = bytearray(txn.get(key))
                 data[at] ^= 0x7F
                 txn.put(key, bytes(data))
+        self.aside = Aside()
         self.disk = LmdbDisk(self.path, BYTES_MAX)
         self.store = DurableStore(self.disk, BYTES_MAX, self.aside)
 
@@ -56,13 +59,17 @@ class Damaged:
         assert check_tables(self.disk, lambda _number: None) == []
         fresh = DurableStore(self.disk, BYTES_MAX, self.aside)
         assert fresh.digest(0, 0, 1) == self.store.digest(0, 0, 1)
+        for arc in itertools.permutations(map(key_ident, KEYS[2:9:2]), 2):
+            assert fresh.digest(*arc, 1) == self.store.digest(*arc, 1)
 
 
-@pytest.fixture
-def damaged(tmp_path):
+@pytest.fixture(params=["a leaf", "a crowd"])
+def damaged(request, tmp_path):
+    patched = crowding() if request.param == "a crowd" else pytest.MonkeyPatch()
     made = Damaged(tmp_path / "data")
     yield made
     made.store.close()
+    patched.undo()
 
 
 @pytest.mark.parametrize("at", CHANGED.values(), ids=CHANGED)
@@ -108,6 +115,7 @@ def test_a_damaged_record_whose_time_has_come_goes_for_good(damaged, at):
     damaged.require_sound([])
 
 
+@pytest.mark.parametrize("damaged", ["a leaf"], indirect=True)  # a crowd is read at once
 def test_a_drop_that_fails_is_made_good_by_the_next_read_and_told_once(damaged, caplog):
     damaged.damage(BAD, CHANGED["value"])
     counted = damaged.store.digest(0, 0, 1)
@@ -119,6 +127,7 @@ def test_a_drop_that_fails_is_made_good_by_the_next_read_and_told_once(damaged, 
     assert caplog.text.count(BAD.hex()) == 1
 
 
+@pytest.mark.parametrize("damaged", ["a leaf"], indirect=True)  # a crowd is read at once
 def test_on_a_disk_that_takes_nothing_it_is_absent_too(damaged):
     damaged.damage(BAD, CHANGED["value"])
     damaged.disk.refusal = "read-only"

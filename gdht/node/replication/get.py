@@ -94,9 +94,9 @@ def try_get(node: NodeState, key: bytes, now_s: float) -> GetOutcome | None:
         return None
     if (ring.successors and not ring.predecessors) or not (node.arc.is_sure_of(ident) or ring.alone):
         return None
-    record = node.store.get(key, now_s)
-    if record is not None:
-        return GetOutcome("success", record.value)
+    value = node.store.value(key, now_s)
+    if value is not None:
+        return GetOutcome("success", value)
     if not ring.alone or node.arc.receiving:
         return None
     node.failures.note(node.clock.wall_s(), "get", key, NOT_FOUND.result, "", 0.0)

@@ -14,12 +14,15 @@ from gdht.core.messages import P2pGet, P2pGetSuccessor, P2pReplySuccessor, Reque
 from gdht.core.peer import Peer
 from gdht.errors import GdhtError
 from gdht.node.ask import ask_each, is_dead, note_time
-from gdht.node.replication.readings import Reading, Readings
+from gdht.node.replication.readings import Reading, Readings, needed_without_owner
 from gdht.node.runtime import Calls, Outcome, Runtime
 from gdht.node.state import NodeState
 
 HEDGE_S_MIN = 0.005
 """No owner is late sooner than this."""
+
+SPARE = 1
+"""So many replicas more are asked than must answer."""
 
 
 class Copies(NamedTuple):
@@ -74,6 +77,10 @@ class Hedge:
         self._asked: list[tuple[Peer, float]] = [(found.owner, rt.now())]  # by index; and when
         self._copies_asked = {found.owner.ident}
         self._line: tuple[Peer, ...] = ()  # the owner and those after it, once that is sure
+        self._replicas = node.config.max_replication
+        if node.ring.spans:
+            self._replicas = min(self._replicas, len(node.ring.successors) + 1)
+        self._needed = needed_without_owner(node.config.write_quorum, self._replicas)
         self._readings = Readings()
 
     def begin(self) -> bool:
@@ -84,7 +91,7 @@ class Hedge:
             self._line = node.ring.successors if node.ring.successors[:1] == (found.owner,) else ()
         elif before is None and not found.guessed:
             self._line = found.peers  # by somebody's word, a moment ago
-        if before == found.owner or not (self._line or before):
+        if before == found.owner or not (self._line or before) or self._needed >= self._replicas:
             return False
         if not node.hedges.spend():
             node.stats.hedged_reads["refused"] += 1
@@ -119,8 +126,8 @@ class Hedge:
         self._calls.ask([(peer, request)])
 
     def _ask_copies(self, peers: tuple[Peer, ...]) -> None:
-        """Ask these whom we have not asked yet for what they hold."""
-        for peer in peers[1 : self._node.config.max_replication]:
+        """Ask those after the owner whom we have not asked yet for what they hold, as many as may be needed."""
+        for peer in peers[1 : min(1 + self._needed + SPARE, self._replicas)]:
             if peer.ident in self._copies_asked:
                 continue
             self._copies_asked.add(peer.ident)
@@ -141,12 +148,9 @@ class Hedge:
 
     def _enough(self) -> Copies | None:
         """What the copies tell, if that is enough."""
-        node, readings, line = self._node, self._readings, self._line
-        replicas = node.config.max_replication
-        if node.ring.spans:
-            replicas = min(replicas, len(node.ring.successors) + 1)
+        readings, line, word = self._readings, self._line, self._node.config.write_quorum
         newest = readings.newest
-        if newest is None or not readings.enough_without_owner(line[1:], node.config.write_quorum, replicas):
+        if newest is None or not readings.enough_without_owner(line[1:], word, self._replicas):
             return None
         holders = line[: newest.copy.replication]
         return Copies(newest, tuple(peer for peer in readings.behind if peer in holders))

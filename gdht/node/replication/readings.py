@@ -22,6 +22,17 @@ class Reading(NamedTuple):
         return self.copy._replace(ttl_ms=ttl_ms, tombstone_ms=tombstone_ms, value=self.copy.value if ttl_ms else b"")
 
 
+def needed_without_owner(word: str, replication_max: int) -> int:
+    """How many of the nodes after the owner must be heard of at the most, for `Readings.enough_without_owner`.
+
+    As many as there are copies where a write is acknowledged although only the owner has it: then no number is enough.
+
+    >>> needed_without_owner("majority", 8), needed_without_owner("all", 8), needed_without_owner("one", 8)
+    (4, 1, 8)
+    """
+    return max(copies - quorum(word, copies) + 1 for copies in range(1, replication_max + 1))
+
+
 class Readings:
     """What those who may hold a replica said.
 

@@ -44,7 +44,8 @@ GET_S_MAX = 600.0
 FOREVER_S = 1e12
 
 COUNTED = """\
-calls: requests to other nodes per get, until the client has its answer; 0 where the asked node is the owner.
+calls: requests to other nodes per get, until the client has its answer; 0 where the asked node is the owner. Replicas
+that are asked while an owner is late count, too: up to 6 calls more, in at most one get of ten.
 plain Chord: each get begins with a lookup; the memory of arcs holds none.
 at first: the first gets through a node. later: after two gets through it for each node of the ring.
 Still rings: ideal tables put in place by hand; random keys, which their owners hold.

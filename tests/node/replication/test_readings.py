@@ -11,7 +11,7 @@ from gdht.core.peer import Peer
 from gdht.core.placement import quorum
 from gdht.core.records import Version
 from gdht.errors import CallTimeout
-from gdht.node.replication.readings import Readings
+from gdht.node.replication.readings import Readings, needed_without_owner
 
 KEY = bytes(32)
 SAID = ("copy", "older", "none", "silent")
@@ -86,3 +86,18 @@ def test_a_newer_version_may_have_more_copies_and_those_must_have_been_heard_of(
     assert told(words, 3).enough_without_owner(others, "majority", 3)
     assert not told(words, 3).enough_without_owner(others, "majority", 5)
     assert told(["copy", "copy", "none", "silent"], 3).enough_without_owner(others, "majority", 5)
+
+
+@pytest.mark.parametrize("word", ["majority", "all"])
+@pytest.mark.parametrize("replication_max", range(2, 10))
+def test_so_many_as_are_needed_at_the_most_are_enough_for_any_replication(word, replication_max):
+    needed = needed_without_owner(word, replication_max)
+    others = [at(ident) for ident in range(1, replication_max)]
+    for replication in range(2, replication_max + 1):
+        words = ["copy"] * min(replication - 1, needed) + ["none"] * (needed - replication + 1)
+        assert told(words, replication).enough_without_owner(others, word, replication_max)
+
+
+def test_no_number_is_enough_where_the_owner_alone_may_have_it():
+    assert needed_without_owner("one", 8) == 8
+    assert not told(["copy"] * 7, 8).enough_without_owner([at(ident) for ident in range(1, 8)], "one", 8)
