@@ -36,6 +36,7 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.collect()  # of nothing; the next full one waits for a quarter more than the last one left
     gc.set_threshold(*THRESHOLDS)
     if _watch not in gc.callbacks:
         gc.callbacks.append(_watch)

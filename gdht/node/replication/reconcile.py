@@ -37,7 +37,7 @@ ARCS_AT_ONCE = 64
 PAGE_ENTRIES_MAX = 200
 """How many of our records one message names: the other side looks each of them up at once."""
 
-PIECE_RECORDS, PIECES_MAX = 64, 1024
+PIECE_RECORDS, PIECES_MAX = 32, 1024
 """An arc whose records are to be named is cut into pieces of about so many, and into so many pieces at the most: of the
 records in a piece the other side may have to look for few among very many others."""
 

@@ -291,7 +291,7 @@ def test_who_has_nothing_gets_it_all_without_a_search(pair, world):
     fill(pair, 1200, 1)
     assert run(pair).received == 1200
     assert len(world.asked(P2pCompare)) == 1
-    assert len(world.asked(P2pReconcile)) == 19
+    assert len(world.asked(P2pReconcile)) == 38
     assert len(world.asked(P2pFetch)) == 13
 
 
@@ -299,7 +299,7 @@ def test_who_has_everything_gives_it_without_a_search(pair, world):
     fill(pair, 1200, 0)
     assert run(pair).sent == 1200
     assert len(world.asked(P2pCompare)) == 1
-    assert len(world.asked(P2pReconcile)) == 19
+    assert len(world.asked(P2pReconcile)) == 38
     assert len(world.asked(P2pTransfer)) == 13
     assert not world.asked(P2pOffer)
 
@@ -309,7 +309,7 @@ def test_few_records_among_many_are_named_in_pieces_that_are_short_work(pair, wo
     for number in range(2000):
         pair[1].keep(spread(number), copies=1 if number % 8 else 3)
     assert run(pair, least=2).received == 250
-    assert len(world.asked(P2pReconcile)) == 4
+    assert len(world.asked(P2pReconcile)) == 8
 
 
 def test_records_are_moved_in_short_messages_of_which_several_are_under_way(pair, world):
