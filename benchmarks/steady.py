@@ -252,20 +252,6 @@ load on one machine ({machine}), sampled every ten seconds. Growth is that of a 
 samples of the last two thirds. Memory is what the process has for itself. Run `make steady` to repeat it
 (`STEADY_MINUTES=60`); it fails when something grew by more than is allowed.
 
-{table}\n\n{counts}")
-    if options.write:
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-        options.write.write_text(PAGE.format(minutes=options.minutes, machine=machine, table=table, counts=counts))
-    return 0 if all(row.ok for row in rows) else 1
-
-
-PAGE = """# A steady load
-
-A ring of three nodes, one with its records in memory and two with theirs on a disk, {minutes:g} minutes under a steady
-load on one machine ({machine}), sampled every ten seconds. Growth is that of a line through the samples of the last two
-thirds. Memory is what the process has for itself. Run `make steady` to repeat it (`STEADY_MINUTES=60`); it fails when
-something grew by more than is allowed.
-
 {table}
 
 In that time: {counts}.

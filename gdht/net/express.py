@@ -53,13 +53,14 @@ class ExpressNode(Protocol):
 
 
 class Express:
-    """The express way of all clients of one node. timeout_s: of each call."""
+    """The express way of all clients of one node. timeout_s: of each call. late: GETs whose owner was found late."""
 
     def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float) -> None:
         self.node = node
         self.stats = stats
         self.timeout_s = timeout_s
         self._pool = pool
+        self.late: list[GetCall] = []
         self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
 
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
@@ -115,6 +116,10 @@ class Express:
     def tend(self) -> None:
         """Look at what waits: end it when that was too long, for others or our own disk; hedge reads. Switches: no."""
         self._pool.tend()
+        late, self.late = self.late, []
+        if len({call.peer for call in late}) == 1:  # else it is us who are slow, or our cable: more would not help
+            for call in late:
+                call.hedge()
         now_s = monotonic()
         while self._own_legs and (leg := next(iter(self._own_legs))).due_s <= now_s:
             del self._own_legs[leg]
@@ -161,14 +166,18 @@ class GetCall(RecordCall):
         self._is_hedged = False
 
     def tend(self, now_s: float) -> None:
-        """Beside its timeout: when the owner is late, have the long way ask its replicas as well. Switches: no."""
+        """Beside its timeout: say so when the owner is late. Switches: no."""
         super().tend(now_s)
+        is_waiting = self.connection is not None and not self._is_hedged
+        if is_waiting and self._express.node.is_late(self.peer, now_s - self.started_s):
+            self._express.late.append(self)
+
+    def hedge(self) -> None:
+        """Have the long way ask the owner's replicas as well. Switches: no."""
+        self._is_hedged = True
+        asked = Asked(self.peer, None, self.since_s)
         node = self._express.node
-        if self.connection is not None and not self._is_hedged and node.is_late(self.peer, now_s - self.started_s):
-            self._is_hedged = True
-            node.note_answer(self.peer, now_s - self.started_s, 0)  # so long at least: what is late is known soon
-            asked = Asked(self.peer, None, self.since_s)
-            self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
+        self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
 
     def take(self, outcome: Outcome) -> None:
         """Answer the client with the owner's value, or go on the long way. Switches: no."""

@@ -24,6 +24,11 @@ DEVIATION_SHARE = 0.1
 ANSWERS_MIN = 4
 """Of a peer with fewer answers nothing is said."""
 
+LATE_WEIGHT = 1 / 16
+LATE_SHARE_MAX = 0.25
+"""When more than this share of the last answers was late, each by its peer's own measure, it is not that peer that is
+slow: we are, or our own cable is."""
+
 TYPICAL_EVERY = 64
 """After so many answers, what is typical is worked out anew."""
 
@@ -59,11 +64,15 @@ class Latency:
         self._peers_max = peers_max
         self._times: dict[int, Times] = {}  # by identifier, those heard of first in front
         self._all = Times()
+        self._late_share = 0.0
         self._typical_s: float | None = None
         self._typical_until = 0
 
     def note(self, peer: Peer, seconds: float) -> None:
         """A peer took so long to answer, or had not answered after so long. Switches: no."""
+        p95_s = self.p95_s(peer)
+        if p95_s is not None:
+            self._late_share += LATE_WEIGHT * ((seconds > p95_s) - self._late_share)
         self._all.note(seconds)
         times = self._times.get(peer.ident)
         if times is None:
@@ -71,6 +80,11 @@ class Latency:
             if len(self._times) > self._peers_max:
                 del self._times[next(iter(self._times))]
         times.note(seconds)
+
+    @property
+    def are_most_late(self) -> bool:
+        """Whether so many answers have been late that asking others, too, would make it worse."""
+        return self._late_share > LATE_SHARE_MAX
 
     def mean_s(self, peer: Peer) -> float | None:
         """How long a peer takes; None when not enough is known."""

@@ -39,11 +39,11 @@ LEFT_CALLS = 2
 LEFT_MAX = 64
 """How many of those are remembered."""
 
-HEDGED_SHARE = 0.05
+HEDGED_SHARE = 0.1
 """Of so many reads at the most, the replicas are asked while the owner is late: a ring that is slow because it has too
 much to do must not be given twice as much."""
 
-HEDGES_MAX = 3
+HEDGES_MAX = 5
 """So many of them at once, after a time in which none was needed."""
 
 MEET_INTERVALS = 5

@@ -331,6 +331,24 @@ def test_a_late_owner_is_not_waited_for_alone_and_whoever_is_sooner_answers(gate
     assert gateway.server._load.under_way == 0
 
 
+def test_when_two_owners_are_late_at_once_it_is_not_them_who_are_slow(gateway, dial, tools, node):
+    late = []
+    commit = SimpleNamespace(when_ended=late.append)
+    answer_with(node, lambda key: Later(commit, P2pSuccess(key, 1, 1, NO_VERSION, b"o"), None))
+    gateway.node.patience_s = 0.01
+    client = dial(gateway)
+    for number, owner in enumerate(gateway.peers):
+        gateway.node.owner = owner
+        client.send(tools.get(tools.key(number)))
+        tools.wait_for(lambda number=number: len(late) == number + 1)
+    gevent.sleep(0.02)
+    gateway.express.tend()
+    for answer in late:
+        answer(None)
+    assert client.read(74) == success(tools.key(0), b"o") + success(tools.key(1), b"o")
+    assert gateway.node.long_way == []
+
+
 def test_a_put_that_one_replica_refuses_goes_on_with_all_that_was_heard(gateway, dial, tools, node):
     gateway.node.replicas = (gateway.peers[1],)
     key = tools.key(1)

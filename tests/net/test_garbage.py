@@ -40,11 +40,13 @@ def test_the_collector_is_watched_once_however_many_nodes_a_process_has():
 @pytest.mark.parametrize(("seconds", "kept_aside"), [(0.0, True), (60.0, False)])
 def test_only_what_a_long_collection_left_is_set_aside(monkeypatch, seconds, kept_aside):
     garbage.settle()
+    gc.disable()  # but for the one that is asked for
     monkeypatch.setattr(garbage, "FULL_S_MAX", seconds)
     things = [[] for _ in range(5000)]
     before = gc.get_freeze_count()
     gc.collect()
-    assert (gc.get_freeze_count() >= before + len(things)) == kept_aside
+    set_aside = gc.get_freeze_count() - before  # less what else has gone meanwhile of what was set aside before
+    assert (set_aside > len(things) / 2) == kept_aside
 
 
 def test_a_node_at_work_makes_no_garbage(stack, dial, tools):

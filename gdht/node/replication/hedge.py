@@ -34,7 +34,8 @@ class Copies(NamedTuple):
 
 def is_late(node: NodeState, owner: Peer, seconds: float) -> bool:
     """Whether an owner that was asked so long ago is late, and others may be asked as well. Switches: no."""
-    return seconds > max(node.latency.usual_s(owner), HEDGE_S_MIN) and node.hedges.is_left
+    may_hedge = node.hedges.is_left and not node.latency.are_most_late
+    return may_hedge and seconds > max(node.latency.usual_s(owner), HEDGE_S_MIN)
 
 
 def ask_owner(rt: Runtime, node: NodeState, key: bytes, found: Found, *, is_late: bool = False) -> Outcome | Copies:
@@ -93,7 +94,7 @@ class Hedge:
             self._line = found.peers  # by somebody's word, a moment ago
         if before == found.owner or not (self._line or before) or self._needed >= self._replicas:
             return False
-        if not node.hedges.spend():
+        if node.latency.are_most_late or not node.hedges.spend():
             node.stats.hedged_reads["refused"] += 1
             return False
         if before and not self._line:

@@ -197,6 +197,21 @@ def test_a_replica_has_a_copy_itself(world, ring, ten, at):
 # Load -----------------------------------------------------------------------------------------------------------------
 
 
+def test_who_finds_most_answers_late_is_slow_itself_and_asks_nobody_else(world, ten, at):
+    peers = [at(ident) for ident in (50, 60, 70, 80)]
+    for peer in peers * 20:
+        ten.node.latency.note(peer, 0.001)
+    for peer in peers * 2:
+        ten.node.latency.note(peer, 1.0)
+    before = ten.node.stats.hedged_reads["copies"]
+    timed_get(ten)
+    assert ten.node.stats.hedged_reads["copies"] == before
+    assert ten.node.latency.are_most_late
+    for peer in peers * 20:
+        ten.node.latency.note(peer, 0.001)
+    assert not ten.node.latency.are_most_late
+
+
 def test_no_more_than_a_share_of_the_reads_asks_replicas(world, ten):
     for _ in range(100):
         timed_get(ten)
