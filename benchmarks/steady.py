@@ -248,9 +248,9 @@ def main() -> int:
 PAGE = """# A steady load
 
 A ring of three nodes, one with its records in memory and two with theirs on a disk, {minutes:g} minutes under a steady
-load on one machine ({machine}), sampled every ten seconds. Growth is that of a line through the samples of the last two
-thirds. Memory is what the process has for itself. Run `make steady` to repeat it (`STEADY_MINUTES=60`); it fails when
-something grew by more than is allowed.
+load on one machine ({machine}), sampled every ten seconds. Growth is that of a line through the
+samples of the last two thirds. Memory is what the process has for itself. Run `make steady` to repeat it
+(`STEADY_MINUTES=60`); it fails when something grew by more than is allowed.
 
 {table}
 
