@@ -5,9 +5,9 @@ import pytest
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pGet, P2pPut, P2pSuccess
 from gdht.core.placement import view_of
 from gdht.errors import CallTimeout
-from gdht.node.express import judge_put, plan_get, plan_put
+from gdht.node.express import judge_put, own_values, plan_get, plan_put
 from gdht.node.handlers import handle
-from gdht.node.replication.get import Asked, GetOutcome, finish_get
+from gdht.node.replication.get import Asked, GetOutcome, finish_get, try_get
 from gdht.node.replication.put import Begun, PutOutcome, finish_put, put
 from gdht.node.status import State
 
@@ -206,3 +206,24 @@ def test_receipts_of_a_put_name_the_replicas_that_the_owner_sees(ten, begun, at)
     _, outcomes = begun
     assert isinstance(outcomes[0], P2pSuccess)
     assert [outcome.view for outcome in outcomes] == [view_of([at(130), at(140)]), 0, 0]
+
+
+# Own values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sure_from", [None, 200, 3, 8, 10, 150])
+@pytest.mark.parametrize("leased_from", [200, 6, 10])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_is_answered_at_once_is_what_the_long_look_at_each_key_answers(
+    ring, key, sure_from, leased_from, accepted
+):
+    """(200, 10] is ours, as far as we are sure of it and have a lease of it."""
+    ten = ring[0]
+    for number in (1, 5, 7, 9, 10, 11, 150, 199, 200, 201):
+        ten.keep(number)
+    ten.node.arc.sure_from, ten.node.arc._leased_from, ten.node.arc.accepted = sure_from, leased_from, accepted
+    now_s = ten.node.clock.lives_s()
+    own = own_values(ten.node, now_s)
+    for number in (1, 5, 7, 9, 10, 11, 150, 199, 200, 201):
+        found = try_get(ten.node, key(number), now_s)
+        assert (own.get(key(number)) if own else None) == (found.value if found else None), number
