@@ -34,7 +34,7 @@ from gdht.node.lookup import find_successor
 from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, say_goodbye, stabilize
 from gdht.node.replication.catch_up import catch_up
 from gdht.node.replication.get import Asked, GetOutcome, finish_get, get, try_get
-from gdht.node.replication.handover import hand_over_all, plan_leave
+from gdht.node.replication.handover import hand_over_all, keep_all, plan_leave
 from gdht.node.replication.hedge import is_late
 from gdht.node.replication.put import Begun, PutOutcome, finish_put, put, try_put
 from gdht.node.replication.repair import repair
@@ -96,6 +96,7 @@ class Node:
     ) -> None:
         self._rt = rt
         self._node = NodeState(rt, me, config, store, arcs_max=arcs_max)
+        self._census = Census(self._node)
         self._node.api_address = api_address
         self._node.admin_address = admin_address
         self._started_at_s = rt.now()
@@ -140,6 +141,8 @@ class Node:
             node.state = State.LEAVING
             self._run("remember", lambda: write_memory(node))
             hand_over_all(rt, node, ends_at_s)
+        else:
+            keep_all(rt, node)
         self.stop()
         if node.is_member and node.ring.successors:
             say_goodbye(rt, node)
@@ -301,6 +304,7 @@ class Node:
     def status(self) -> NodeStatus:
         """A snapshot for pages and metrics, without the checks of the process itself. Switches: no."""
         node, ring = self._node, self._node.ring
+        self._census.take()
         return NodeStatus(
             me=node.me,
             api_address=node.api_address,
@@ -463,8 +467,7 @@ class Node:
 
     def _upkeep(self) -> None:
         node, rt = self._node, self._rt
-        census = Census(node)
         while True:
             self._run("expire", lambda: expire(rt, node))
-            census.take()
+            self._census.take()
             rt.sleep(self._interval_s())

@@ -250,6 +250,19 @@ def test_a_node_outside_the_ring_leaves_without_ado(cluster):
     ring.wait_until_left(5.0)
 
 
+def test_a_node_cut_off_from_its_ring_says_as_it_leaves_that_its_records_had_no_taker(cluster):
+    ring = cluster(2, safe=False)
+    put_all(ring, replication=2)
+    ring.crash(ring.hosts[0])
+    ring.run_for(SETTLED_S)
+    last = ring.hosts[1]
+    assert last.node.state is State.ISOLATED
+    ring.leave(last)
+    ring.wait_until_left(5.0)
+    handover = last.node.status().handover
+    assert (handover.keys_done, handover.without_taker, handover.ended) == (0, len(KEYS), True)
+
+
 # Records --------------------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +323,12 @@ def test_a_status_is_a_snapshot_of_everything(cluster):
         ]
         assert 0 < status.store_bytes < status.store_bytes_max
         assert status.predecessor in [host.peer for host in ring.hosts]
+
+
+def test_a_status_counts_the_records_as_they_are_now(cluster):
+    ring = cluster(1)
+    put_all(ring)
+    assert ring.hosts[0].node.status().keys.owned == len(KEYS)
 
 
 def test_a_draining_node_serves_on_but_is_not_ready(cluster):

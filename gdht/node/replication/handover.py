@@ -57,6 +57,16 @@ def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
     return orphans
 
 
+def keep_all(rt: Runtime, node: NodeState) -> None:
+    """Say of a node outside the ring, which nobody takes anything from, that its records had no taker. Switches: no."""
+    everything = held(node.store, Arc(0, 0))
+    keys = everything.records - everything.tombstones
+    node.handover = Progress("leave", rt.now(), keys, everything.size_bytes)
+    node.handover.end(rt.now(), keys)
+    if keys:
+        log.warning("leaving outside the ring keys=%d handed_over=0 without_taker=%d", keys, keys)
+
+
 def hand_over(rt: Runtime, node: NodeState, go_on: Callable[[], bool]) -> int:
     """Give all records to the nodes that hold them once this one is gone; returns how many had no taker.
 
