@@ -96,7 +96,7 @@ class Daemon:
             advertised = str(dht.advertise_address or bound_address(p2p))
             me = Peer(node_ident(self._config.hostkey, advertised), advertised)
             self._disk = DiskThread()
-            self._store = open_store(dht.data_dir, dht.max_store_bytes, self._disk.run_aside)
+            self._store = open_store(dht.data_dir, dht.max_store_bytes, self._disk.run_aside, self._disk.soon)
             opened.pop_all()  # all is well: they stay open
         hello = our_hello(dht.ring, me)
         self._pool = Pool(hello, Stats())

@@ -4,13 +4,13 @@ import json
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 
 import gevent
-from gevent.event import AsyncResult
-from gevent.threadpool import ThreadPool
 
 from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
@@ -23,34 +23,69 @@ log = logging.getLogger(__name__)
 SWITCH_S = 0.0005
 """How long the thread may keep the loop's thread from running, instead of Python's 5 ms."""
 
+CLOSE_LOOK_S = 0.001
+"""How often it is looked whether the thread has ended."""
+
 IDENTITY_NOTE = "identity"
 
 
+Work = Callable[[], None]
+Done = Callable[[Exception | None], None]
+
+
 class DiskThread:
-    """One thread for one store, whose work names being resolved elsewhere cannot hold up."""
+    """One thread for one store, whose work names being resolved elsewhere cannot hold up.
+
+    A plain queue, and one watcher by which the thread wakes the loop: gevent's pool of threads makes a watcher, a lock and
+    a result for each work, which costs more than a short write.
+    """
 
     def __init__(self) -> None:
         self.stats = Stats()
-        self._pool = ThreadPool(1)
+        self._works: SimpleQueue[Work | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[Exception | None] = SimpleQueue()
+        self._under_way: deque[tuple[Done, float]] = deque()  # who is told, and when it began
+        self._loop = gevent.get_hub().loop
+        self._wake = self._loop.async_()
+        self._wake.start(self._ended)
+        self._thread = Thread(target=self._run, name="disk", daemon=True)
+        self._thread.start()
         sys.setswitchinterval(SWITCH_S)
 
-    def run_aside(self, work: Callable[[], None], done: Callable[[Exception | None], None]) -> None:
-        """Have `work` run in the thread, then `done` in a greenlet. Switches: no, with one work at a time."""
-        self._pool.spawn(_caught, work).rawlink(partial(self._ended, time.monotonic(), done))
+    def run_aside(self, work: Work, done: Done) -> None:
+        """Have `work` run in the thread, then `done` in a greenlet. Switches: no."""
+        self._under_way.append((done, time.monotonic()))
+        self._works.put(work)
 
-    def _ended(self, began_s: float, done: Callable[[Exception | None], None], result: AsyncResult) -> None:
-        """Called in the hub, which must not wait for anything."""
-        failure: Exception | None = result.value
-        self.stats.store_commits["error" if failure else "ok"] += 1
-        self.stats.store_commit_duration.observe(time.monotonic() - began_s)
-        gevent.spawn(done, failure)
+    def soon(self, run: Callable[[], None]) -> None:
+        """Have `run` called in the hub, when what the loop has at hand is done. Switches: no."""
+        self._loop.run_callback(run)
+
+    def _run(self) -> None:
+        """In the thread."""
+        while (work := self._works.get()) is not None:
+            self._outcomes.put(_caught(work))
+            self._wake.send()
+
+    def _ended(self) -> None:
+        """Called in the hub, which must not wait for anything; once for several works that ended at once."""
+        while not self._outcomes.empty():
+            failure = self._outcomes.get()
+            done, began_s = self._under_way.popleft()
+            self.stats.store_commits["error" if failure else "ok"] += 1
+            self.stats.store_commit_duration.observe(time.monotonic() - began_s)
+            gevent.spawn(done, failure)
 
     def close(self) -> None:
-        """Let the thread end. Switches: until it has."""
-        self._pool.kill()
+        """Let the thread end, when what it was given is done. Switches: until it has."""
+        self._works.put(None)
+        while self._thread.is_alive():
+            gevent.sleep(CLOSE_LOOK_S)
+        self._wake.stop()
+        self._wake.close()
 
 
-def _caught(work: Callable[[], None]) -> Exception | None:
+def _caught(work: Work) -> Exception | None:
     try:
         work()
     except Exception as error:  # noqa: BLE001  (the store tells what it is)

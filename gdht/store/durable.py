@@ -30,13 +30,30 @@ DAMAGE_TOLD_MAX = 100
 """Damaged records that are named in the log; it is time to look at the disk long before."""
 
 
+Soon = Callable[[Callable[[], None]], None]
+"""`soon(run)` has `run` called in the loop's thread: at once, or when what is at hand there is done."""
+
+
+def at_once(run: Callable[[], None]) -> None:
+    """The simplest `Soon`."""
+    run()
+
+
 class DurableStore:
-    """Records over a disk. run_aside: see `gdht.store.disk`. has_room: whether the disk could take so many bytes."""
+    """Records over a disk. run_aside: see `gdht.store.disk`. has_room: whether the disk could take so many bytes.
+
+    soon: puts off the beginning of a commit, so that what is written meanwhile is in it, too.
+    """
 
     is_durable = True
 
     def __init__(
-        self, disk: Disk, bytes_max: int, run_aside: RunAside, has_room: Callable[[int], bool] = lambda _bytes: True
+        self,
+        disk: Disk,
+        bytes_max: int,
+        run_aside: RunAside,
+        has_room: Callable[[int], bool] = lambda _bytes: True,
+        soon: Soon = at_once,
     ) -> None:
         self.size_bytes_max = bytes_max
         self.error = disk.refusal
@@ -44,6 +61,9 @@ class DurableStore:
         self._disk = disk
         self._run_aside = run_aside
         self._has_room = has_room
+        self._soon = soon
+        self._is_beginning = False  # `_begin` will be called
+        self._is_under_way = False  # the first group in line is on its way to the disk
         self._failed_bytes = 0  # of the largest group that failed since one as large did not
         self._damage_told: set[bytes] = set()
         self._layers = Layers(disk, self._drop_damaged)
@@ -175,15 +195,21 @@ class DurableStore:
     # Commits -------------------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        """Send what has gathered to the disk, unless something is on its way there; line it up when it is enough."""
-        layers = self._layers
-        if layers.open.is_empty:
+        """Line up what has gathered when it is enough; have it begin, unless something is on its way to the disk."""
+        if self._layers.open.is_full:
+            self._seal()
+        if not (self._is_under_way or self._is_beginning or self._layers.last is None):
+            self._is_beginning = True
+            self._soon(self._begin)
+
+    def _begin(self) -> None:
+        """Send what has gathered to the disk, if it has not been taken back since it was asked for."""
+        self._is_beginning = False
+        if self._is_closed or self._layers.last is None:
             return
-        if not layers.line:
+        if not self._layers.line:
             self._seal()
-            self._send()
-        elif layers.open.is_full:
-            self._seal()
+        self._send()
 
     def _seal(self) -> None:
         group = self._layers.seal(self._accounts())
@@ -194,20 +220,19 @@ class DurableStore:
     def _send(self) -> None:
         batch = self._layers.line[0].batch
         assert batch is not None, "it was sealed"
+        self._is_under_way = True
         self._run_aside(partial(self._disk.apply, batch), self._end)
 
     def _end(self, failure: Exception | None) -> None:
-        """The commit under way is over; the next one begins before those who waited for this one are told."""
+        """The commit under way is over; the next one is asked for before those who waited for this one are told."""
         if self._is_closed:
             return
+        self._is_under_way = False
         error = _translated(failure)
         group_bytes = self._layers.line[0].size_bytes
         ended = [self._layers.end_first()] if error is None else self._take_back()
         self._tell(error, group_bytes)
-        if self._layers.line:
-            self._send()
-        else:
-            self._commit()
+        self._commit()
         for group in ended:
             group.end(error)
 

@@ -14,8 +14,11 @@ from gdht.core.records import Record, Version
 from gdht.core.values import make
 from gdht.store.merging import due_s
 
-FORMAT = 1
-"""A later one rewrites an older store at its opening: all tables and the note of the format in one transaction."""
+FORMAT = 2
+"""What a store is from its first change on: since 2 the last changes may be in a journal beside the tables."""
+
+FORMATS_READ = (1, 2)
+"""The tables are the same in both."""
 
 RECORD_OVERHEAD_BYTES = 400
 """What a record counts beside its value, also in the digests: about what LMDB needs for key, header and index."""

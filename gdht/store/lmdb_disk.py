@@ -2,15 +2,21 @@
 
 Four tables. `records`: a header and the value, by key. `due`: nothing, by the time when a record is due and its key.
 `digests`: by replication and leaf. `notes`: by name; the one called `format` says how all are written.
+
+A small batch changes as many pages as it has records, and more, so it goes to a journal: one short write. When enough is
+there, all of it goes to the tables together, with a new mark for the journal in the note `journal`: what is in there
+with the old one has come to count no more in the same moment as it was in the tables. Whenever a write fails, the next
+one goes to the tables, for until then it is open what is in the journal. Reads lay over the tables what is only there.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 
@@ -21,9 +27,20 @@ from gdht.errors import StoreError
 from gdht.store import layout
 from gdht.store.directory import ADVICE, Directory
 from gdht.store.disk import Batch
+from gdht.store.journal import MARK_BYTES, Journal, JournalDamaged
+from gdht.store.rows import Rows, Table, laid_over, no_rows, unpacked
 
-TABLES = (b"records", b"due", b"digests", b"notes")
-FORMAT_NOTE = b"format"
+TABLES = Rows._fields
+FORMAT_NOTE, JOURNAL_NOTE = b"format", b"journal"
+
+JOURNAL_FILE = "journal"
+JOURNAL_RECORDS_MAX = 500
+"""What is in the journal at most: the event loop stands still while it is put into the tables."""
+
+JOURNAL_ADVICE = "Move it away to go on without the last writes; the other replicas give back what they hold."
+
+BEYOND = b"\xff" * 64
+"""After every key of every table."""
 
 SLACK = 3
 SLACK_BYTES = 1 << 30
@@ -31,6 +48,15 @@ SLACK_BYTES = 1 << 30
 
 FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL = "the disk is full: make room on it"
+
+
+class Tables(NamedTuple):
+    """LMDB's handles."""
+
+    records: Any
+    due: Any
+    digests: Any
+    notes: Any
 
 
 class LmdbDisk:
@@ -52,10 +78,13 @@ class LmdbDisk:
         self._view: Any = None  # the transaction of the reads
         self._is_view_old = False
         self._env: Any = None  # lmdb's own declarations of `begin` allow for no wrapper
+        self._journal = Journal(path / JOURNAL_FILE)
+        self._journaled = no_rows()  # what is in the journal alone; a reader asks for it before it asks for a view
         try:
             is_new = not self._directory.look_over()
             self._open()
-            self._records, self._due, self._digests, self._notes = self._open_tables(is_new)
+            self._tables = self._open_tables(is_new)
+            self._recall()
         except lmdb.Error as error:
             self.close()
             raise self._opening_error(error) from error
@@ -79,28 +108,38 @@ class LmdbDisk:
             lock=self._directory.may_write,
         )
 
-    def _open_tables(self, is_new: bool) -> list[Any]:
+    def _open_tables(self, is_new: bool) -> Any:
         env = self._opened()
         if not self._directory.may_write:
-            tables = [env.open_db(name, create=False) for name in TABLES]
+            tables = [env.open_db(name.encode(), create=False) for name in TABLES]
             with env.begin() as txn:
                 self._check_format(txn.get(FORMAT_NOTE, db=tables[-1]))
-            return tables
+            return Tables(*tables)
         with env.begin(write=True) as txn:
             is_empty = is_new or txn.stat()["entries"] == 0  # made and killed before anything was in it
-            tables = [env.open_db(name, txn=txn, create=is_empty) for name in TABLES]
+            tables = [env.open_db(name.encode(), txn=txn, create=is_empty) for name in TABLES]
             if is_empty:
                 txn.put(FORMAT_NOTE, str(layout.FORMAT).encode(), db=tables[-1])
             self._check_format(txn.get(FORMAT_NOTE, db=tables[-1]))
-        return tables
+        return Tables(*tables)
 
     def _check_format(self, note: bytes | None) -> None:
         if note is None or not note.isdigit():
             raise self._directory.refuse(f"its store says nothing of its format. {ADVICE}")
-        if int(note) != layout.FORMAT:
+        if int(note) not in layout.FORMATS_READ:
             raise self._directory.refuse(
                 f"its store has format {int(note)}, this gdht knows {layout.FORMAT}: use the gdht that wrote it"
             )
+
+    def _recall(self) -> None:
+        """Find what is in the journal. Raises: StoreError."""
+        try:
+            for body in self._journal.recall(self._note(JOURNAL_NOTE)):
+                self._journaled.add(unpacked(body))
+        except JournalDamaged as error:
+            raise self._directory.refuse(f"{JOURNAL_FILE} is damaged ({error}). {JOURNAL_ADVICE}") from error
+        except OSError as error:
+            raise self._directory.refuse(f"{JOURNAL_FILE} cannot be read ({error.strerror})") from error
 
     def _opening_error(self, error: lmdb.Error) -> StoreError:
         if isinstance(error, lmdb.NotFoundError | lmdb.IncompatibleError):
@@ -131,7 +170,7 @@ class LmdbDisk:
                 self._view = None
                 self._opened().close()
                 self._open()
-                self._records, self._due, self._digests, self._notes = self._open_tables(is_new=False)
+                self._tables = self._open_tables(is_new=False)
             return self._opened().begin()
 
     def _look(self) -> Any:
@@ -148,45 +187,64 @@ class LmdbDisk:
             self._view = None
 
     def get(self, key: bytes) -> Record | None:
-        view = self._view
-        if view is None or self._is_view_old:
-            view = self._look()
-        data = view.get(key, None, self._records)
+        data = self._journaled.records.get(key, b"")
+        if data == b"":
+            view = self._view
+            if view is None or self._is_view_old:
+                view = self._look()
+            data = view.get(key, None, self._tables.records)
         return None if data is None else layout.checked_record(key, data)
 
     def scan(self, after: bytes, last: bytes, limit: int) -> list[Record]:
-        found = islice(_range(self._look().cursor(self._records), after, last), limit)
+        found = islice(self._range("records", after, last), limit)
         return [layout.checked_record(key, data) for key, data in found]
 
     def entries(self, after: bytes, last: bytes, limit: int) -> list[Entry]:
-        found = islice(_range(self._look().cursor(self._records), after, last), limit)
+        found = islice(self._range("records", after, last), limit)
         return [layout.unpack_entry(key, data) for key, data in found]
 
     def expiring(self, now_s: float, limit: int) -> list[bytes]:
-        found = _range(self._look().cursor(self._due), b"", layout.due_bound(now_s))
+        found = self._range("due", b"", layout.due_bound(now_s))
         return [place[layout.DUE_AT.size :] for place, _ in islice(found, limit)]
 
     def leaves(self) -> Iterator[tuple[int, int, Digest]]:
-        with self._begin() as txn:
-            for place, data in txn.cursor(self._digests):
-                yield layout.unpack_digest(place, data)
+        return (layout.unpack_digest(place, data) for place, data in self._all("digests"))
 
     def note(self, name: str) -> bytes:
-        with self._begin() as txn:
-            content: bytes = txn.get(name.encode(), b"", db=self._notes)
+        return self._note(name.encode())
+
+    def _note(self, name: bytes) -> bytes:
+        content = self._journaled.notes.get(name)
+        if content is None:
+            with self._begin() as txn:
+                content = txn.get(name, b"", db=self._tables.notes)
         return content
+
+    def _range(self, table: str, after: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """What lies in after < key <= last; an empty `after`: from the first on."""
+        changes: Table = getattr(self._journaled, table)
+        found = _between(self._look().cursor(getattr(self._tables, table)), after, last)
+        return laid_over(found, changes, after, last)
 
     # Looking after it ----------------------------------------------------------------------------------------------
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key with the bytes that lie under it, in order; for a store that nobody writes to."""
+        return self._all("records")
+
+    def _all(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """A whole table, which others may read meanwhile, though not write to."""
+        changes: Table = getattr(self._journaled, table)
         with self._begin() as txn:
-            yield from txn.cursor(self._records)
+            yield from laid_over(txn.cursor(getattr(self._tables, table)), changes, b"", BEYOND)
 
     def is_due(self, place: bytes) -> bool:
         """Whether something stands at this place in the order of time."""
+        data = self._journaled.due.get(place, BEYOND)
+        if data != BEYOND:
+            return data is not None
         with self._begin() as txn:
-            return txn.get(place, db=self._due) is not None
+            return txn.get(place, db=self._tables.due) is not None
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether the disk could take so much at once, twice over."""
@@ -194,9 +252,11 @@ class LmdbDisk:
 
     def counts(self) -> dict[str, int]:
         """How many entries each table has."""
-        tables = zip(TABLES, (self._records, self._due, self._digests, self._notes), strict=True)
         with self._begin() as txn:
-            return {name.decode(): txn.stat(table)["entries"] for name, table in tables}
+            return {
+                name: txn.stat(table)["entries"] + sum(_added(txn, table, changes))
+                for name, table, changes in zip(TABLES, self._tables, self._journaled, strict=True)
+            }
 
     # Writing -------------------------------------------------------------------------------------------------------
 
@@ -206,102 +266,132 @@ class LmdbDisk:
         at_sync: called there when nothing is left but to wait for the disk, if it comes to that.
         """
         self._at_sync = at_sync
-        self._forget_view()  # what it has seen could not be written over for as long as nobody reads
+        if self._is_view_old:
+            self._forget_view()  # what it has seen could not be written over for as long as nobody reads
 
     def apply(self, batch: Batch) -> None:
         with self._lock:
             try:
-                with self._opened().begin(write=True, buffers=True) as txn:
-                    self._put_records(txn, batch)
-                    self._put_leaves(txn, batch.leaves)
-                    for name, content in batch.notes.items():
-                        txn.put(name.encode(), content, db=self._notes)
-                    self._at_sync()
+                self._write(self._rows(batch))
             except lmdb.MapFullError as error:
                 raise StoreError("full", f"data_dir {self._directory.path}: its file has grown to its limit") from error
-            except lmdb.Error as error:
+            except (lmdb.Error, OSError) as error:
                 raise self._writing_error(error) from error
             finally:
-                self._is_view_old = True
                 self._at_sync = _nothing
 
-    def _writing_error(self, error: lmdb.Error) -> StoreError:
+    def _write(self, rows: Rows) -> None:
+        """Make changes: in the journal, or in the tables with all that is in the journal. Raises: OSError, lmdb.Error."""
+        is_small = len(self._journaled.records) + len(rows.records) <= JOURNAL_RECORDS_MAX
+        body = rows.packed() if is_small else b""
+        if is_small and self._journal.has_room(body):
+            try:
+                self._at_sync()
+                self._journal.append(body)
+            except OSError:
+                self._journal.stop()
+                raise
+            self._journaled.add(rows)
+        else:
+            self._write_tables(self._journaled.plus(rows))
+
+    def _write_tables(self, rows: Rows) -> None:
+        """Put changes into the tables, those of the journal among them, and begin that anew. Raises: lmdb.Error."""
+        mark = os.urandom(MARK_BYTES)
+        rows.notes[FORMAT_NOTE], rows.notes[JOURNAL_NOTE] = str(layout.FORMAT).encode(), mark
+        self._journal.stop()
+        with self._opened().begin(write=True) as txn:
+            for table, changes in zip(self._tables, rows, strict=True):
+                _put(txn, table, changes)
+            self._at_sync()
+        self._journal.begin(mark)
+        self._is_view_old = True
+        self._journaled = no_rows()  # only now: a reader who no longer finds a change here looks at the tables anew
+
+    def _writing_error(self, error: lmdb.Error | OSError) -> StoreError:
         code = _code(error)
         if code in FULL_CODES or (code == errno.EIO and not self._directory.has_room(0)):
             return self._directory.refuse(FULL)
         return self._directory.refuse(f"cannot be written to ({error})")
 
-    def _put_records(self, txn: lmdb.Transaction, batch: Batch) -> None:
-        """Put records and what stands in order of time for them. Each in order: what is close is on one page."""
-        places = self._standing(txn, batch)
-        kept: list[tuple[bytes, bytes]] = []
-        due: list[tuple[bytes, bytes]] = []
-        for key, record in sorted(batch.records.items()):
-            if record is None:
-                txn.delete(key, db=self._records)
-            else:
-                kept.append((key, layout.pack_record(record)))
-                due.append((layout.due_key(record), b""))
-        due.sort()
-        staying = {place for place, _ in due} if places else ()
-        for place in sorted(places):
-            if place not in staying:
-                txn.delete(place, db=self._due)
-        txn.cursor(self._records).putmulti(kept)
-        txn.cursor(self._due).putmulti(due)
+    def _rows(self, batch: Batch) -> Rows:
+        """What a batch comes to. Raises: StoreError, lmdb.Error."""
+        due: Table = dict.fromkeys(self._standing(batch))
+        records: Table = {}
+        for key, record in batch.records.items():
+            records[key] = None if record is None else layout.pack_record(record)
+            if record is not None:
+                due[layout.due_key(record)] = b""
+        digests: Table = {
+            layout.pack_leaf(*place): layout.pack_digest(digest) if digest.records else None
+            for place, digest in batch.leaves.items()
+        }
+        return Rows(records, due, digests, {name.encode(): content for name, content in batch.notes.items()})
 
-    def _standing(self, txn: lmdb.Transaction, batch: Batch) -> list[bytes]:
+    def _standing(self, batch: Batch) -> list[bytes]:
         """Where the records stand in order of time that a batch takes the place of."""
         places = [layout.due_key(held) for held in batch.replaced.values() if held is not None]
         if len(batch.replaced) == len(batch.records):
             return places
         damaged: set[bytes] = set()
-        for key, data in txn.cursor(self._records).getmulti(sorted(batch.records.keys() - batch.replaced.keys())):
-            try:
-                places.append(layout.due_key(layout.checked_record(bytes(key), data)))
-            except layout.Damaged as damage:
-                damaged.add(damage.key)  # nothing of it can be relied on
-        return places + (_places_of(txn.cursor(self._due), damaged) if damaged else [])
-
-    def _put_leaves(self, txn: lmdb.Transaction, leaves: dict[tuple[int, int], Digest]) -> None:
-        kept: list[tuple[bytes, bytes]] = []
-        for place, digest in sorted(leaves.items()):
-            if digest.records:
-                kept.append((layout.pack_leaf(*place), layout.pack_digest(digest)))
-            else:
-                txn.delete(layout.pack_leaf(*place), db=self._digests)
-        txn.cursor(self._digests).putmulti(kept)
+        with self._opened().begin() as txn:
+            for key in batch.records.keys() - batch.replaced.keys():
+                data = self._journaled.records.get(key, b"")
+                data = txn.get(key, db=self._tables.records) if data == b"" else data
+                try:
+                    places += [] if data is None else [layout.due_key(layout.checked_record(key, data))]
+                except layout.Damaged:
+                    damaged.add(key)  # nothing of it can be relied on
+            if damaged:
+                due = laid_over(txn.cursor(self._tables.due), self._journaled.due, b"", BEYOND)
+                places += [place for place, _ in due if place[layout.DUE_AT.size :] in damaged]
+        return places
 
     def close(self) -> None:
+        """Let go of the files; what is in the journal is put into the tables, if it can be."""
         with self._lock, suppress(lmdb.Error):
             self._forget_view()
             if self._env is not None:
+                if self._journaled != no_rows() and not self.refusal:
+                    with suppress(lmdb.Error):
+                        self._write_tables(self._journaled.plus(no_rows()))
                 self._env.close()
             self._env = None
+        self._journal.close()
         self._directory.close()
 
 
-def _code(error: lmdb.Error) -> int:
+def _code(error: lmdb.Error | OSError) -> int:
     """The system's number; 0 when the error is LMDB's own."""
-    return getattr(error, "code", 0)
+    return getattr(error, "code", 0) or getattr(error, "errno", 0) or 0
 
 
-def _places_of(due: Any, keys: set[bytes]) -> list[bytes]:
-    """Where keys stand in order of time, found by reading all of it."""
-    at = layout.DUE_AT.size
-    return [bytes(place) for place in due.iternext(values=False) if bytes(place[at:]) in keys]
+def _put(txn: Any, table: Any, changes: Table) -> None:
+    """Change a table, in order of keys: what is close is on one page."""
+    kept: list[tuple[bytes, bytes]] = []
+    for key, data in sorted(changes.items()):
+        if data is None:
+            txn.delete(key, db=table)
+        else:
+            kept.append((key, data))
+    txn.cursor(table).putmulti(kept)
+
+
+def _added(txn: Any, table: Any, changes: Table) -> Iterator[int]:
+    """How many more entries a table has with each change."""
+    for key, data in changes.items():
+        yield (data is not None) - (txn.get(key, db=table) is not None)
 
 
 def _nothing() -> None:
     """Do nothing."""
 
 
-def _range(cursor: Any, after: bytes, last: bytes) -> Iterator[tuple[bytes, layout.Buffer]]:
+def _between(cursor: Any, after: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
     """What lies in after < key <= last; an empty `after`: from the first on."""
     if not cursor.set_range(after):
         return
-    for place, data in cursor:
-        key = bytes(place)
+    for key, data in cursor:
         if key > last:
             return
         if key != after:
