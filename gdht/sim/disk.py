@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 
 from gdht.core.digests import Digest
@@ -10,7 +11,7 @@ from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.sim.delays import Delay
 from gdht.sim.process import Process
-from gdht.store.disk import Batch, RunAside
+from gdht.store.disk import Batch, RunAside, Work
 from gdht.store.merging import due_s
 
 
@@ -73,7 +74,10 @@ class SimDisk:
     def note(self, name: str) -> bytes:
         return self._notes.get(name, b"")
 
-    def apply(self, batch: Batch) -> None:
+    def applying(self, batch: Batch) -> Work:
+        return partial(self._apply, batch)
+
+    def _apply(self, batch: Batch) -> None:
         if self.trouble is not None:
             self.has_failed = True
             raise self.trouble

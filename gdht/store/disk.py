@@ -15,6 +15,9 @@ It returns before `done` is called. The next work is given to it when `done` of 
 """
 
 
+Work = Callable[[], None]
+
+
 class Batch(NamedTuple):
     """Changes that are made together or not at all.
 
@@ -29,9 +32,9 @@ class Batch(NamedTuple):
 
 
 class Disk(Protocol):
-    """Records by key and by the time when they are due, digests by leaf, notes by name; all as of the last `apply`.
+    """Records by key and by the time when they are due, digests by leaf, notes by name; all as of the last work done.
 
-    Only `apply` is called in another thread; meanwhile the others answer as of before or after.
+    Only what `applying` returns is called in another thread; meanwhile the others answer as of before or after.
     """
 
     @property
@@ -59,11 +62,11 @@ class Disk(Protocol):
     def note(self, name: str) -> bytes:
         """What was written down under a name; empty when nothing was."""
 
-    def apply(self, batch: Batch) -> None:
-        """Make all these changes, durable on return; once more changes nothing.
+    def applying(self, batch: Batch) -> Work:
+        """The work that makes all these changes, durable on return. It is done before the next one is asked for.
 
-        Raises: StoreError; none of them is made then.
+        It raises StoreError; none of the changes is made then.
         """
 
     def close(self) -> None:
-        """Let go of the files, when an `apply` under way has ended; a later one raises StoreError."""
+        """Let go of the files, when work under way has ended; a later one raises StoreError."""

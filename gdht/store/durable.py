@@ -7,7 +7,6 @@ fails, they and everything that is not durable go back to what is.
 
 import logging
 from collections.abc import Callable
-from functools import partial
 
 from gdht.core.digests import Digest
 from gdht.core.messages import Entry
@@ -221,7 +220,7 @@ class DurableStore:
         batch = self._layers.line[0].batch
         assert batch is not None, "it was sealed"
         self._is_under_way = True
-        self._run_aside(partial(self._disk.apply, batch), self._end)
+        self._run_aside(self._disk.applying(batch), self._end)
 
     def _end(self, failure: Exception | None) -> None:
         """The commit under way is over; the next one is asked for before those who waited for this one are told."""
@@ -279,7 +278,7 @@ class DurableStore:
         """Apply a group here and now, the first one perhaps a second time, which changes nothing."""
         assert group.batch is not None, "it was sealed"
         try:
-            self._disk.apply(group.batch)
+            self._disk.applying(group.batch)()
         except StoreError as error:
             log.error("the last writes are lost: %s", error)  # noqa: TRY400  (the message says it all)
             return error

@@ -2,7 +2,7 @@
 
 LMDB gives the interpreter away for each call, some microseconds long, and a busy loop gives it back only after a whole
 switch interval: a commit of some hundred records would take half a second. So the loop stands still, for a moment,
-until nothing is left but to wait for the disk.
+until nothing is left but to wait for the disk. For a short write it does not.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ LEND_S_MAX = 0.005
 
 
 class Lent(Protocol):
-    """A disk that tells when its `apply` needs the interpreter no more."""
+    """A disk that tells when its work needs the interpreter no more."""
 
-    def expect_apply(self, at_sync: Callable[[], None]) -> None:
+    def expect_work(self, at_sync: Callable[[], None]) -> bool:
         """See `LmdbDisk`."""
 
 
@@ -27,6 +27,9 @@ def lending(run_aside: RunAside, disk: Lent) -> RunAside:
 
     def run(work: Callable[[], None], done: Callable[[Exception | None], None]) -> None:
         given_back = Event()
+        if not disk.expect_work(given_back.set):
+            run_aside(work, done)
+            return
 
         def work_and_give_back() -> None:
             try:
@@ -34,7 +37,6 @@ def lending(run_aside: RunAside, disk: Lent) -> RunAside:
             finally:
                 given_back.set()
 
-        disk.expect_apply(given_back.set)
         run_aside(work_and_give_back, done)
         given_back.wait(LEND_S_MAX)
 

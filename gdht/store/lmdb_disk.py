@@ -13,6 +13,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -26,7 +27,7 @@ from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.store import layout
 from gdht.store.directory import ADVICE, Directory
-from gdht.store.disk import Batch
+from gdht.store.disk import Batch, Work
 from gdht.store.journal import MARK_BYTES, Journal, JournalDamaged
 from gdht.store.rows import Rows, Table, laid_over, no_rows, unpacked
 
@@ -60,7 +61,7 @@ class Tables(NamedTuple):
 
 
 class LmdbDisk:
-    """A directory's tables. Reads are for the loop's thread, and never wait for an `apply` in another.
+    """A directory's tables. Reads are for the loop's thread, and never wait for work in another.
 
     They see one state of the tables for as long as nothing is applied: it costs less than a look for each read.
     """
@@ -75,6 +76,7 @@ class LmdbDisk:
         self._map_bytes = SLACK * bytes_max + SLACK_BYTES
         self._lock = Lock()
         self._at_sync = _nothing
+        self._is_long = True  # the next work is
         self._view: Any = None  # the transaction of the reads
         self._is_view_old = False
         self._env: Any = None  # lmdb's own declarations of `begin` allow for no wrapper
@@ -260,19 +262,34 @@ class LmdbDisk:
 
     # Writing -------------------------------------------------------------------------------------------------------
 
-    def expect_apply(self, at_sync: Callable[[], None]) -> None:
-        """Called in the loop's thread before the next `apply` in another.
+    def expect_work(self, at_sync: Callable[[], None]) -> bool:
+        """Called in the loop's thread before the next work is done in another: whether that takes a while.
 
         at_sync: called there when nothing is left but to wait for the disk, if it comes to that.
         """
         self._at_sync = at_sync
         if self._is_view_old:
             self._forget_view()  # what it has seen could not be written over for as long as nobody reads
+        return self._is_long
 
-    def apply(self, batch: Batch) -> None:
+    def applying(self, batch: Batch) -> Work:
+        """See `Disk`. Bytes are made here: in another thread, on another processor, that takes several times as long."""
+        self._is_long = True
+        if not _is_told_all(batch):
+            return partial(self._apply, self._apply_unknown, batch)
+        rows = self._rows(batch, [])
+        if len(self._journaled.records) + len(rows.records) <= JOURNAL_RECORDS_MAX:
+            body = rows.packed()
+            if self._journal.has_room(body):
+                self._is_long = False
+                return partial(self._apply, self._write_journal, rows, body)
+        return partial(self._apply, self._write_tables, rows)
+
+    def _apply(self, write: Callable[..., None], *what: Any) -> None:
+        """Make changes durable in one of the ways. Raises: StoreError."""
         with self._lock:
             try:
-                self._write(self._rows(batch))
+                write(*what)
             except lmdb.MapFullError as error:
                 raise StoreError("full", f"data_dir {self._directory.path}: its file has grown to its limit") from error
             except (lmdb.Error, OSError) as error:
@@ -280,23 +297,23 @@ class LmdbDisk:
             finally:
                 self._at_sync = _nothing
 
-    def _write(self, rows: Rows) -> None:
-        """Make changes: in the journal, or in the tables with all that is in the journal. Raises: OSError, lmdb.Error."""
-        is_small = len(self._journaled.records) + len(rows.records) <= JOURNAL_RECORDS_MAX
-        body = rows.packed() if is_small else b""
-        if is_small and self._journal.has_room(body):
-            try:
-                self._at_sync()
-                self._journal.append(body)
-            except OSError:
-                self._journal.stop()
-                raise
-            self._journaled.add(rows)
-        else:
-            self._write_tables(self._journaled.plus(rows))
+    def _write_journal(self, rows: Rows, body: bytes) -> None:
+        """Have changes be in the journal alone. Raises: OSError, StoreError."""
+        self._opened()
+        try:
+            self._journal.append(body)
+        except OSError:
+            self._journal.stop()
+            raise
+        self._journaled.add(rows)
+
+    def _apply_unknown(self, batch: Batch) -> None:
+        """Make changes to records of which it is not told what they are by now. Raises: lmdb.Error."""
+        self._write_tables(self._rows(batch, self._standing(batch)))
 
     def _write_tables(self, rows: Rows) -> None:
-        """Put changes into the tables, those of the journal among them, and begin that anew. Raises: lmdb.Error."""
+        """Put changes into the tables after those of the journal, and begin that anew. Raises: lmdb.Error."""
+        rows = self._journaled.plus(rows)
         mark = os.urandom(MARK_BYTES)
         rows.notes[FORMAT_NOTE], rows.notes[JOURNAL_NOTE] = str(layout.FORMAT).encode(), mark
         self._journal.stop()
@@ -314,9 +331,10 @@ class LmdbDisk:
             return self._directory.refuse(FULL)
         return self._directory.refuse(f"cannot be written to ({error})")
 
-    def _rows(self, batch: Batch) -> Rows:
-        """What a batch comes to. Raises: StoreError, lmdb.Error."""
-        due: Table = dict.fromkeys(self._standing(batch))
+    def _rows(self, batch: Batch, standing: list[bytes]) -> Rows:
+        """What a batch comes to. standing: in order of time, for what it does not say it replaces."""
+        places = [layout.due_key(held) for held in batch.replaced.values() if held is not None]
+        due: Table = dict.fromkeys(places + standing)
         records: Table = {}
         for key, record in batch.records.items():
             records[key] = None if record is None else layout.pack_record(record)
@@ -329,10 +347,8 @@ class LmdbDisk:
         return Rows(records, due, digests, {name.encode(): content for name, content in batch.notes.items()})
 
     def _standing(self, batch: Batch) -> list[bytes]:
-        """Where the records stand in order of time that a batch takes the place of."""
-        places = [layout.due_key(held) for held in batch.replaced.values() if held is not None]
-        if len(batch.replaced) == len(batch.records):
-            return places
+        """Where the records stand in order of time that a batch takes the place of without saying which they are."""
+        places: list[bytes] = []
         damaged: set[bytes] = set()
         with self._opened().begin() as txn:
             for key in batch.records.keys() - batch.replaced.keys():
@@ -354,11 +370,16 @@ class LmdbDisk:
             if self._env is not None:
                 if self._journaled != no_rows() and not self.refusal:
                     with suppress(lmdb.Error):
-                        self._write_tables(self._journaled.plus(no_rows()))
+                        self._write_tables(no_rows())
                 self._env.close()
             self._env = None
         self._journal.close()
         self._directory.close()
+
+
+def _is_told_all(batch: Batch) -> bool:
+    """Whether a batch says of all records what it replaces."""
+    return len(batch.replaced) == len(batch.records)
 
 
 def _code(error: lmdb.Error | OSError) -> int:

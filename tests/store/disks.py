@@ -1,6 +1,7 @@
 """What the tests of durable stores stand on: a disk in memory, and a thread that works when it is told to."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from gdht.core.messages import Entry
 from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.store import ledger
-from gdht.store.disk import Batch
+from gdht.store.disk import Batch, Work
 from gdht.store.merging import due_s
 
 LAST = b"\xff" * 32
@@ -55,7 +56,10 @@ class DictDisk:
     def note(self, name: str) -> bytes:
         return self.notes.get(name, b"")
 
-    def apply(self, batch: Batch) -> None:
+    def applying(self, batch: Batch) -> Work:
+        return partial(self._apply, batch)
+
+    def _apply(self, batch: Batch) -> None:
         self.batches.append(batch)
         for key, record in batch.records.items():
             if record is None:

@@ -12,8 +12,11 @@ from gdht.store.lending import lending as lent
 class Disk:
     """What is told to its thread."""
 
-    def expect_apply(self, at_sync):
+    is_long = True
+
+    def expect_work(self, at_sync):
         self.at_sync = at_sync
+        return self.is_long
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_a_directory_is_made_for_its_owner_alone(open_disk, tmp_path):
 def test_what_was_applied_is_there_when_it_is_opened_again(open_disk):
     disk = open_disk()
     kept = record(2, value=bytes(65495), expires_at_s=1e9)
-    disk.apply(batch(record(1), kept)._replace(notes={"identity": b"me"}))
+    disk.applying(batch(record(1), kept)._replace(notes={"identity": b"me"}))()
     disk = open_disk()
     assert disk.scan(b"", LAST, 9) == [record(1), kept]
     assert (disk.note("identity"), disk.note("peers")) == (b"me", b"")
@@ -118,7 +118,7 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
 
 def test_a_store_of_a_newer_format_is_refused(open_disk, tmp_path):
     disk = open_disk()
-    disk.apply(Batch({}, {}, {"format": b"2"}))
+    disk.applying(Batch({}, {}, {"format": b"2"}))()
     disk.close()
     told = refused(tmp_path / "data")
     assert told == "its store has format 2, this gdht knows 1: use the gdht that wrote it"
@@ -152,7 +152,7 @@ def test_a_file_that_was_made_and_never_written_is_an_empty_store(open_disk, tmp
 
 def test_a_file_that_has_lost_its_end_is_refused_before_anybody_reads_there(open_disk, tmp_path):
     disk = open_disk()
-    disk.apply(batch(*(record(number, value=bytes(1000)) for number in range(200))))
+    disk.applying(batch(*(record(number, value=bytes(1000)) for number in range(200))))()
     disk.close()
     data = tmp_path / "data" / "data.mdb"
     whole = data.read_bytes()
@@ -166,10 +166,10 @@ def test_a_file_that_has_lost_its_end_is_refused_before_anybody_reads_there(open
 def test_a_file_without_pages_that_nobody_reads_is_whole(open_disk, tmp_path):
     """LMDB need not write the last pages of a file while they are free."""
     disk = open_disk()
-    disk.apply(batch(*(record(number, value=bytes(4000)) for number in range(100))))
-    disk.apply(Batch({key(number): None for number in range(20, 100)}, {}, {}))
-    disk.apply(Batch({}, {}, {"a": b""}))
-    disk.apply(Batch({}, {}, {"a": b"b"}))
+    disk.applying(batch(*(record(number, value=bytes(4000)) for number in range(100))))()
+    disk.applying(Batch({key(number): None for number in range(20, 100)}, {}, {}))()
+    disk.applying(Batch({}, {}, {"a": b""}))()
+    disk.applying(Batch({}, {}, {"a": b"b"}))()
     disk.close()
     data = tmp_path / "data" / "data.mdb"
     size = data.stat().st_size
@@ -211,7 +211,7 @@ def seal(place: Path) -> None:
 @pytest.mark.parametrize("without", [(), ("lock.mdb", "gdht.lock")])
 def test_a_store_that_cannot_be_written_to_is_read(open_disk, place, stranger, without):
     disk = open_disk(place)
-    disk.apply(batch(record(1, value=b"one")))
+    disk.applying(batch(record(1, value=b"one")))()
     disk.close()
     for name in without:
         (place / name).unlink()
@@ -222,7 +222,7 @@ def test_a_store_that_cannot_be_written_to_is_read(open_disk, place, stranger, w
     assert disk.get(key(1)) == record(1, value=b"one")
     assert disk.entries(b"", LAST, 9)[0].key == key(1)
     with pytest.raises(StoreError):
-        disk.apply(batch(record(2)))
+        disk.applying(batch(record(2)))()
     disk.close()
 
 
@@ -253,15 +253,15 @@ def limit_files() -> Iterator[Callable[[int], None]]:
 
 def test_a_write_that_fails_changes_nothing_and_the_next_one_is_tried(open_disk, tmp_path, limit_files):
     disk = open_disk()
-    disk.apply(batch(record(1, value=b"one")))
+    disk.applying(batch(record(1, value=b"one")))()
     limit_files((tmp_path / "data" / "data.mdb").stat().st_size)
     for _ in range(3):
         with pytest.raises(StoreError) as error:
-            disk.apply(batch(*(record(number, value=bytes(4000)) for number in range(100))))
+            disk.applying(batch(*(record(number, value=bytes(4000)) for number in range(100))))()
         assert error.value.reason == "disk"
     assert disk.scan(b"", LAST, 9) == [record(1, value=b"one")]
     limit_files(resource.RLIM_INFINITY)
-    disk.apply(batch(record(2)))
+    disk.applying(batch(record(2)))()
     assert open_disk().scan(b"", LAST, 9) == [record(1, value=b"one"), record(2)]
 
 
@@ -269,15 +269,15 @@ def test_a_file_at_its_limit_refuses_and_is_read(open_disk, monkeypatch):
     monkeypatch.setattr(lmdb_disk, "SLACK_BYTES", 0)
     disk = open_disk()
     with pytest.raises(StoreError) as error:
-        disk.apply(batch(*(record(number, value=bytes(4000)) for number in range(1000))))
+        disk.applying(batch(*(record(number, value=bytes(4000)) for number in range(1000))))()
     assert error.value.reason == "full"
     assert disk.scan(b"", LAST, 9) == []
-    disk.apply(batch(record(1)))
+    disk.applying(batch(record(1)))()
 
 
 def test_after_a_failure_that_lmdb_does_not_get_over_the_file_is_opened_once_more(open_disk):
     disk = open_disk()
-    disk.apply(batch(record(1)))
+    disk.applying(batch(record(1)))()
     healthy = disk._env
 
     class Panicking:
@@ -291,10 +291,10 @@ def test_after_a_failure_that_lmdb_does_not_get_over_the_file_is_opened_once_mor
 
     disk._env = Panicking()
     with pytest.raises(StoreError) as error:
-        disk.apply(batch(record(2)))
+        disk.applying(batch(record(2)))()
     assert error.value.reason == "disk"
     assert disk.get(key(1)) == record(1)
-    disk.apply(batch(record(2)))
+    disk.applying(batch(record(2)))()
     assert len(disk.scan(b"", LAST, 9)) == 2
 
 
@@ -302,7 +302,7 @@ def test_nothing_is_written_after_the_end(open_disk):
     disk = open_disk()
     disk.close()
     with pytest.raises(StoreError):
-        disk.apply(batch(record(1)))
+        disk.applying(batch(record(1)))()
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
@@ -310,14 +310,14 @@ def test_nothing_is_written_after_the_end(open_disk):
 
 def test_what_is_due_follows_its_record(open_disk):
     disk = open_disk()
-    disk.apply(batch(record(1, expires_at_s=10.0), record(2, expires_at_s=20.0)))
-    disk.apply(batch(record(1, stamp=2, expires_at_s=30.0)))
+    disk.applying(batch(record(1, expires_at_s=10.0), record(2, expires_at_s=20.0)))()
+    disk.applying(batch(record(1, stamp=2, expires_at_s=30.0)))()
     assert disk.expiring(25.0, 9) == [key(2)]
-    disk.apply(batch(record(2, stamp=2, expires_at_s=25.0)._replace(tombstone_until_s=40.0).buried()))
+    disk.applying(batch(record(2, stamp=2, expires_at_s=25.0)._replace(tombstone_until_s=40.0).buried()))()
     assert disk.expiring(35.0, 9) == [key(1)]
     assert disk.expiring(40.0, 9) == [key(1), key(2)]
     assert disk.expiring(40.0, 1) == [key(1)]
-    disk.apply(Batch({key(1): None, key(2): None, key(3): None}, {(3, 0): Digest()}, {}))
+    disk.applying(Batch({key(1): None, key(2): None, key(3): None}, {(3, 0): Digest()}, {}))()
     assert disk.expiring(1e12, 9) == []
     assert list(disk.leaves()) == []
 
@@ -325,10 +325,10 @@ def test_what_is_due_follows_its_record(open_disk):
 def test_a_batch_of_thousands_is_whole(open_disk):
     disk = open_disk()
     numbers = Random(1).sample(range(100_000), 3000)
-    disk.apply(batch(*(record(number, expires_at_s=float(number)) for number in numbers)))
+    disk.applying(batch(*(record(number, expires_at_s=float(number)) for number in numbers)))()
     assert [one.key for one in disk.scan(b"", LAST, 9999)] == [key(number) for number in sorted(numbers)]
     assert disk.expiring(1e9, 9999) == [key(number) for number in sorted(numbers)]
-    disk.apply(Batch({key(number): None for number in numbers}, {}, {}))
+    disk.applying(Batch({key(number): None for number in numbers}, {}, {}))()
     assert disk.scan(b"", LAST, 9) == []
     assert disk.expiring(1e9, 9) == []
 
@@ -336,22 +336,22 @@ def test_a_batch_of_thousands_is_whole(open_disk):
 def test_what_a_batch_says_it_replaces_is_not_looked_up(open_disk):
     disk = open_disk()
     old = record(1, expires_at_s=10.0)
-    disk.apply(batch(old))
+    disk.applying(batch(old))()
     new = record(1, stamp=2, expires_at_s=20.0)
     for _ in range(2):  # the second time changes nothing
-        disk.apply(batch(new)._replace(replaced={key(1): old}))
+        disk.applying(batch(new)._replace(replaced={key(1): old}))()
         assert disk.expiring(99.0, 9) == [key(1)]
         assert disk.counts()["due"] == 1
-    disk.apply(Batch({key(1): None, key(2): None}, {}, {}, {key(1): new, key(2): None}))
+    disk.applying(Batch({key(1): None, key(2): None}, {}, {}, {key(1): new, key(2): None}))()
     assert disk.counts() == {"records": 0, "due": 0, "digests": 1, "notes": 1}
 
 
 def test_each_read_sees_what_was_applied_before_it(open_disk):
     disk = open_disk()
     for number in range(1, 9):
-        disk.apply(batch(record(1, stamp=number)))
+        disk.applying(batch(record(1, stamp=number)))()
         assert disk.get(key(1)) == record(1, stamp=number)
-        disk.apply(batch(record(2, stamp=number)))
+        disk.applying(batch(record(2, stamp=number)))()
         assert disk.scan(b"", LAST, 9)[1] == record(2, stamp=number)
 
 
@@ -362,8 +362,8 @@ def test_the_file_does_not_grow_though_reads_see_one_state_for_long(open_disk, t
     for _ in range(2):
         assert disk.get(key(1)) is None
         for number in range(50):
-            disk.expect_apply(lambda: None)
-            disk.apply(Batch({}, {}, {"clock": bytes([number]) * 3000}))
+            disk.expect_work(lambda: None)
+            disk.applying(Batch({}, {}, {"clock": bytes([number]) * 3000}))()
         sizes.append(data.stat().st_size)
     assert sizes[0] == sizes[1] < 20 * 4096
 
@@ -371,15 +371,15 @@ def test_the_file_does_not_grow_though_reads_see_one_state_for_long(open_disk, t
 def test_who_expects_a_batch_is_told_when_only_the_disk_is_waited_for(open_disk):
     disk = open_disk()
     told = []
-    disk.expect_apply(lambda: told.append(disk.get(key(1))))
-    disk.apply(batch(record(1)))
-    disk.apply(batch(record(2)))
+    disk.expect_work(lambda: told.append(disk.get(key(1))))
+    disk.applying(batch(record(1)))()
+    disk.applying(batch(record(2)))()
     assert told == [None]
 
 
 def test_scans_keep_to_their_ends_and_their_limit(open_disk):
     disk = open_disk()
-    disk.apply(batch(*(record(number) for number in range(5)), Record(LAST, b"", Version(1, 7), 10.0, 3)))
+    disk.applying(batch(*(record(number) for number in range(5)), Record(LAST, b"", Version(1, 7), 10.0, 3)))()
     for read in (disk.scan, disk.entries):
         assert [one.key for one in read(b"", LAST, 9)] == [*map(key, range(5)), LAST]
         assert [one.key for one in read(key(0), key(3), 9)] == [key(1), key(2), key(3)]
