@@ -101,6 +101,7 @@ class ApiConnection:
         self._load = load
         self._express = express
         self._turn = this_turn()
+        self._decoder = DhtDecoder()
         self._answers: deque[Pending] = deque()  # in the order of their requests, from the first that is not known
         self._held_bytes = 0  # of answers that are known, behind one that is not
         self._pending = 0
@@ -111,12 +112,11 @@ class ApiConnection:
 
     def serve(self) -> None:
         """Read and answer until the client closes or breaks the protocol. Switches: yes. Raises: OSError."""
-        decoder = DhtDecoder()
         try:
-            while data := self._stream.read():
-                self._take(decoder.feed(data))
+            while (left := self._stream.read_all(self._take_read)) is not None:
+                self._take(left)
             if not self._stream.input_ended:
-                decoder.eof()
+                self._decoder.eof()
             self._finish()
         except BrokenStream as error:
             self._take(error.before)
@@ -125,23 +125,35 @@ class ApiConnection:
 
     # The requests of one read --------------------------------------------------------------------------------------
 
-    def _take(self, messages: Sequence[Any]) -> None:
-        """Carry them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
-        for first in range(0, len(messages), CHUNK):
-            if first and self._turn.is_long():
-                self._turn.let_others_run()
-            self._take_some(messages[first : first + CHUNK] if len(messages) > CHUNK else messages)
-            self._stream.flush()
-            if self._stream.unsent_bytes > UNSENT_BYTES_MAX or not self._has_room():
-                self._wait_for_room()
+    def _take_read(self, data: bytes) -> Sequence[Any] | None:
+        """Carry out what has come, or begin to; what there was no time or no room for is left. Switches: no."""
+        messages = self._decoder.feed(data)
+        taken = self._take_some(messages)
+        self._stream.flush()
+        return None if taken == len(messages) and self._has_room() else messages[taken:]
 
-    def _take_some(self, messages: Sequence[Message]) -> None:
-        """Carry out what needs no other node, and begin with the others. Switches: maybe. Raises: OSError."""
+    def _take(self, messages: Sequence[Any]) -> None:
+        """Carry all of them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
+        while messages:
+            self._wait_for_room()
+            if self._turn.is_long():
+                self._turn.let_others_run()
+            messages = messages[self._take_some(messages) :]
+            self._stream.flush()
+        self._wait_for_room()
+
+    def _take_some(self, messages: Sequence[Message]) -> int:
+        """Carry out what needs no other node, and begin with the others; how many of them. Switches: no."""
         started_s = perf_counter()
+        if len(messages) > CHUNK:
+            messages = messages[:CHUNK]
         nothing_waits = not self._answers and not self._under_way
-        first = self._answer_own_gets(messages) if nothing_waits and self._express is not None else 0
-        gets, puts = first, 0
-        for message in messages[first:] if first else messages:
+        taken = gets = self._answer_own_gets(messages) if nothing_waits and self._express is not None else 0
+        puts = 0
+        for message in messages[taken:] if taken else messages:
+            if not self._has_room():
+                break
+            taken += 1
             if message.key in self._under_way:
                 frame = None
             elif type(message) is DhtGet:
@@ -152,17 +164,14 @@ class ApiConnection:
                 puts += frame is not None
             if frame is None:
                 self._begin(message, started_s)
-            elif self._answers:
-                self._hold(Pending(message, started_s, frame))
-            elif frame:
-                self._stream.hold(frame)
-                if self._stream.unsent_bytes > UNSENT_BYTES_MAX:
-                    self._stream.wait_unsent(UNSENT_BYTES_MAX)
+            else:
+                self._answer(message, started_s, frame)
         seconds = perf_counter() - started_s
         if gets:
             self._stats.api_request_duration["get"].observe(seconds, gets)
         if puts:
             self._stats.api_request_duration["put"].observe(seconds, puts)
+        return taken
 
     def _answer_own_gets(self, messages: Sequence[Message]) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
@@ -200,28 +209,32 @@ class ApiConnection:
         self._stats.api_requests["put", stored.result] += 1
         return _put_answer(message, stored)
 
-    def _hold(self, known: Pending) -> None:
-        """An answer that is known waits for those before it."""
-        if known.frame:
-            self._answers.append(known)
-            self._held_bytes += len(known.frame)
+    def _answer(self, message: Message, started_s: float, frame: bytes) -> None:
+        """An answer that is known leaves with the next flush, or waits for those before it."""
+        if not frame:
+            return
+        if not self._answers:
+            self._stream.hold(frame)
+        else:
+            self._answers.append(Pending(message, started_s, frame))
+            self._held_bytes += len(frame)
 
     def _has_room(self) -> bool:
-        return self._pending < PENDING_MAX and self._held_bytes <= UNSENT_BYTES_MAX
+        has_sent = self._stream.unsent_bytes <= UNSENT_BYTES_MAX
+        return has_sent and self._pending < PENDING_MAX and self._held_bytes <= UNSENT_BYTES_MAX
 
     def _wait_for_room(self) -> None:
         self._stream.flush()
         while not self._has_room():
-            self._progress.clear()
-            self._progress.wait()
-        self._stream.wait_unsent(UNSENT_BYTES_MAX)
+            if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
+                self._progress.clear()
+                self._progress.wait()
+            self._stream.wait_unsent(UNSENT_BYTES_MAX)
 
     # Requests that wait for other nodes ----------------------------------------------------------------------------
 
     def _begin(self, message: Message, started_s: float) -> None:
-        """Send a request on its way, or queue it behind another one. Switches: when there is no room for it."""
-        if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
-            self._wait_for_room()
+        """Send a request on its way, or queue it behind another one. Switches: no."""
         load = self._load
         if load.under_way >= load.under_way_max:
             self._shed(message, started_s)
@@ -245,11 +258,7 @@ class ApiConnection:
         operation = _operation(message)
         self._stats.api_requests[operation, "overload"] += 1
         self._node.note_overload(operation, message.key)
-        frame = _failure(message)
-        if self._answers:
-            self._hold(Pending(message, started_s, frame))
-        elif frame:
-            self._stream.hold(frame)
+        self._answer(message, started_s, _failure(message))
 
     def answer_get(self, pending: Pending, value: bytes) -> None:
         """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""

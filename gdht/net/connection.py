@@ -164,7 +164,7 @@ class Connection:
         return stream, decoder
 
     def _read_answers(self, stream: Stream, decoder: P2pDecoder) -> None:
-        while data := stream.read():
+        def take_read(data: bytes) -> None:
             self._unanswered = 0
             try:
                 messages = decoder.feed(data)
@@ -172,6 +172,8 @@ class Connection:
                 self._dispatch(error.before)
                 raise
             self._dispatch(messages)
+
+        stream.read_all(take_read)
         raise OSError(errno.ECONNRESET, "closed by the peer")
 
     def _dispatch(self, messages: Sequence[tuple[int, object]]) -> None:

@@ -4,7 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 
 import gevent
 from gevent import get_hub
@@ -29,6 +29,8 @@ TURN_S = 0.005
 """How long requests are answered before others get to run."""
 QUIET_S_MAX = 2 * IDLE_S_MAX
 """A connection that brought no request for so long is closed; an honest peer would have closed it long before."""
+QUIET_LOOKS = 10
+"""How often in that time it is looked at."""
 GENTLE_CLOSE_S = 2.0
 
 Received = Sequence[tuple[int, object]]
@@ -95,42 +97,56 @@ class PeerServer(Listener):
 
     def _answer_all(self, stream: Stream, decoder: P2pDecoder, sender: Peer, messages: Received) -> None:
         """Answer what came with HELLO, then read after read, until nothing was asked for too long."""
-        quiet = OSError(errno.ETIMEDOUT, f"no request for {QUIET_S_MAX:g} s")
-        timer = get_hub().loop.timer(QUIET_S_MAX, QUIET_S_MAX)
-        timer.again(stream.abort, quiet, update=True)
+        heard_s = monotonic()
+
+        def take_read(data: bytes) -> Received | None:
+            nonlocal heard_s
+            messages = decoder.feed(data)
+            if messages:  # bytes alone do not keep a connection
+                heard_s = monotonic()
+            left = self._answer(stream, sender, messages)
+            return left if left or stream.unsent_bytes > UNSENT_BYTES_MAX else None
+
+        def look() -> None:
+            if monotonic() - heard_s >= QUIET_S_MAX:
+                stream.abort(OSError(errno.ETIMEDOUT, f"no request for {QUIET_S_MAX:g} s"))
+
+        timer = get_hub().loop.timer(QUIET_S_MAX / QUIET_LOOKS, QUIET_S_MAX / QUIET_LOOKS)
+        timer.start(look)
         try:
-            self._answer(stream, sender, messages)
-            while data := stream.read():
-                messages = decoder.feed(data)
-                if messages:  # bytes alone do not keep a connection
-                    timer.again(stream.abort, quiet, update=True)
-                    self._answer(stream, sender, messages)
+            self._answer_rest(stream, sender, messages)
+            while (left := stream.read_all(take_read)) is not None:
+                self._answer_rest(stream, sender, left)
             if not stream.input_ended:
                 decoder.eof()
             stream.wait_unsent(0)
         except BrokenStream as error:
-            self._answer(stream, sender, error.before)
+            self._answer_rest(stream, sender, error.before)
             raise
         finally:
             timer.close()
 
-    def _answer(self, stream: Stream, sender: Peer, messages: Received) -> None:
-        """Answer the requests of one read, in one send unless they take long. Switches: maybe."""
-        started_s = perf_counter()
+    def _answer_rest(self, stream: Stream, sender: Peer, messages: Received) -> None:
+        """Answer what one turn has left, in as many as it takes. Switches: maybe. Raises: OSError."""
+        stream.wait_unsent(UNSENT_BYTES_MAX)
+        while messages:
+            this_turn().let_others_run()
+            messages = self._answer(stream, sender, messages)
+            stream.wait_unsent(UNSENT_BYTES_MAX)
+
+    def _answer(self, stream: Stream, sender: Peer, messages: Received) -> Received:
+        """Answer requests in one send, until that takes long or fills much memory; what is left. Switches: no."""
+        ends_s = perf_counter() + TURN_S
         frames: list[bytes] = []
-        pending_bytes = 0
-        for count, (request_id, message) in enumerate(messages, 1):
+        frames_bytes = 0
+        for request_id, message in messages:
             frame = self._answer_one(stream, sender, request_id, message)
             frames.append(frame)
-            pending_bytes += len(frame)
-            late = perf_counter() - started_s > TURN_S
-            if count == len(messages) or late or pending_bytes > UNSENT_BYTES_MAX:
-                stream.write_now(b"".join(frames))
-                stream.wait_unsent(UNSENT_BYTES_MAX)
-                frames, pending_bytes = [], 0
-                if count < len(messages):
-                    this_turn().let_others_run()  # a long batch lets others run in between
-                    started_s = perf_counter()
+            frames_bytes += len(frame)
+            if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
+                break
+        stream.write_now(b"".join(frames))
+        return messages[len(frames) :] if len(frames) < len(messages) else []
 
     def _answer_one(self, stream: Stream, sender: Peer, request_id: int, message: object) -> bytes:
         """The frame that answers one request, empty when it follows later. Raises: RemoteProtocolError: it is none."""

@@ -1,24 +1,31 @@
 """A connected socket as every part of `net` uses it: reads switch and always let others run, writes never switch.
 
+Whoever reads gives a function that takes what has come. The event loop calls it read after read, which costs no switch
+of greenlets, until it leaves something to do: that is for the reader, which may wait.
+
 What is written within one turn of the event loop leaves in one send. What the kernel does not take at once is sent by
 a watcher; when it does not move for `send_timeout_s`, the stream is aborted and its reader hears of it.
 """
 
 import errno
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from gevent import get_hub
 from gevent.event import Event
-from gevent.socket import wait
+from gevent.hub import Waiter
 
 from gdht.net.turn import this_turn
 from gdht.node.stats import Stats
 
 READ, WRITE = 1, 2
 """The events of `loop.io`."""
+
+Left = TypeVar("Left")
+"""What a function that takes a read leaves to do."""
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
@@ -55,11 +62,13 @@ class Stream:
         "_input_taken",
         "_plane",
         "_readable",
+        "_reader",
         "_rest",
         "_scheduled",
         "_send_timeout_s",
         "_sock",
         "_stats",
+        "_take",
         "_timer",
         "_turn",
         "_writable",
@@ -91,27 +100,73 @@ class Stream:
         self.unsent_bytes = 0
         self.input_ended = False
         self._input_taken = False
+        self._reader: Waiter | None = None
+        self._take: Callable[[bytes], Any] = bytes
 
     def read(self) -> bytes:
         """The next bytes, or none at the end of the stream. Switches: yes, even when there is something to read.
 
         Raises: OSError when the connection broke or was closed here.
         """
-        while True:
-            self._raise_if_closed()
-            if self._input_taken:
-                return b""
-            wait(self._readable)
-            while self._turn.is_long():
-                self._turn.let_others_run()
-                self._raise_if_closed()
-            try:
-                size = self._sock.recv_into(self._buffer)
-            except BlockingIOError:
-                continue
-            self._input_taken = self.input_ended
+        return self.read_all(bytes) or b""
+
+    def read_all(self, take: Callable[[bytes], Left | None]) -> Left | None:
+        """Have the event loop give each read to `take`, until it leaves something to do; None at the end of the stream.
+
+        take: must not switch; None when it leaves nothing. Switches: yes, even when there is something to read.
+        Raises: OSError when the connection broke or was closed here; whatever `take` raises.
+        """
+        self._raise_if_closed()
+        if self._input_taken:
+            return None
+        self._take = take
+        self._reader = Waiter(self._hub)
+        self._readable.start(self._on_readable)
+        try:
+            left: Left | None = self._reader.get()
+            return left
+        finally:
+            self._reader, self._take = None, bytes  # what refers to what refers to us would be garbage
+            if not self._closed:
+                self._readable.stop()
+
+    def _on_readable(self) -> None:
+        """Called by the event loop. In a turn that is long already, the read is put off to the next."""
+        if self._turn.is_long():
+            self._readable.stop()
+            self._turn.put_off(self._resume)
+        else:
+            self._read_once()
+
+    def _resume(self) -> None:
+        if self._reader is not None and not self._closed:
+            self._readable.start(self._on_readable)
+            self._read_once()
+
+    def _read_once(self) -> None:
+        try:
+            size = self._sock.recv_into(self._buffer)
+            self._input_taken = self.input_ended or not size
             self._stats.network_received_bytes[self._plane] += size
-            return bytes(self._buffer[:size])
+            left = self._take(bytes(self._buffer[:size])) if size else None
+        except BlockingIOError:
+            return
+        except Exception as error:  # noqa: BLE001  (the reader's to deal with)
+            self._tell_reader(error=error)
+        else:
+            if left is not None or self._input_taken:
+                self._tell_reader(left)
+
+    def _tell_reader(self, left: object = None, error: Exception | None = None) -> None:
+        """Have the reader go on, at once. Called by the event loop."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        self._readable.stop()
+        if error is None:
+            reader.switch(left)
+        else:
+            reader.throw(error)
 
     def write(self, data: bytes) -> None:
         """Send it with all else that is written in this turn of the loop. Switches: no. A no-op once closed."""
@@ -182,9 +237,18 @@ class Stream:
         if self._writable is not None:
             self._writable.close()
             self._timer.close()
-        self._hub.cancel_waits_close_and_then((self._readable,), error, self._sock.close)
+        self._readable.stop()
+        self._hub.loop.run_callback(self._end, error)
         if self._drained is not None:
             self._drained.set()
+
+    def _end(self, error: OSError) -> None:
+        """Called by the event loop, when nothing of this turn uses the socket any more."""
+        self._readable.close()
+        self._sock.close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.throw(error)
 
     def close_gently(self, timeout_s: float) -> None:
         """Send what is unsent, say so, and take no notice of what still comes in; then close. Switches: yes.

@@ -7,6 +7,8 @@ waits so goes on in the order of waiting, in as many turns as that takes.
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 from gevent import get_hub
@@ -23,7 +25,7 @@ class Turn:
         self.hub = get_hub()
         loop = self.hub.loop
         self._began_s = perf_counter()
-        self._waiting: deque[Waiter] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
         self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
         self._watcher.start(self._begin)
@@ -35,15 +37,20 @@ class Turn:
     def let_others_run(self) -> None:
         """Give way to whatever is ready, and to those that gave way before. Switches: yes, for a turn at least."""
         waiter = Waiter(self.hub)
-        self._waiting.append(waiter)
-        if not self._next.active:
-            self._next.start(self._go_on)
+        go_on = partial(waiter.switch, None)
+        self.put_off(go_on)
         try:
             waiter.get()
         except BaseException:  # killed meanwhile
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            if go_on in self._waiting:
+                self._waiting.remove(go_on)
             raise
+
+    def put_off(self, go_on: Callable[[], object]) -> None:
+        """Have this called by the event loop in a later turn, after those that gave way before. Switches: no."""
+        self._waiting.append(go_on)
+        if not self._next.active:
+            self._next.start(self._go_on)
 
     def _begin(self) -> None:
         self._began_s = perf_counter()
@@ -52,7 +59,7 @@ class Turn:
         """Called in the hub, after a poll."""
         self._next.stop()
         while self._waiting:
-            self._waiting.popleft().switch(None)
+            self._waiting.popleft()()
             if self.is_long():
                 break
         if self._waiting:
