@@ -127,7 +127,7 @@ class ApiConnection:
 
     def _take_read(self, data: bytes) -> Sequence[Any] | None:
         """Carry out what has come, or begin to; what there was no time or no room for is left. Switches: no."""
-        messages = self._decoder.feed(data)
+        messages: Sequence[Any] = self._decoder.feed(data)
         taken = self._take_some(messages)
         self._stream.flush()
         return None if taken == len(messages) and self._has_room() else messages[taken:]
@@ -179,10 +179,10 @@ class ApiConnection:
         Nothing is under way whose answer has to leave before theirs, or which they would have to see.
         """
         assert self._express is not None, "asked by the caller"
-        own = self._express.node.own_values()
+        own = self._express.node.own_records()
         if own is None:
             return 0
-        value_of, frames = own.get, []
+        value_of, frames = own.value, []
         for message in messages:
             key = message.key
             if type(message) is not DhtGet or (value := value_of(key)) is None:

@@ -111,7 +111,7 @@ class Daemon:
         )
         self._pool.stats = self._disk.stats = self.node.stats  # nothing was counted before
         write_identity(self._store, me)
-        self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
+        self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node)
         self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout)
         self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, self._express)
         self.admin_server = self._make_admin(admin)

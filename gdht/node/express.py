@@ -4,46 +4,56 @@ Decisions only; `gdht.net.express` sends and waits. A plan comes from what this 
 knows too little, or the answers leave anything open, there is no plan or no verdict, and the long way goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gdht.core.ident import in_open, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
+from gdht.core.records import Record
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
 from gdht.node.status import State
+from gdht.node.storage import Store
 
 
-class OwnValues:
-    """What a node answers at once, as it is until the next switch: the values of what it surely owns.
+class OwnRecords:
+    """What a node answers at once, as it is until the next switch: the records of what it surely owns.
 
-    start, me: of (start, me]; the whole circle when they are the same.
+    start, me: of (start, me]; the whole circle when they are the same. now_s: by the clock of lives.
     """
 
-    __slots__ = ("_me", "_now_s", "_start", "_value", "_wraps")
+    __slots__ = ("_held", "_me", "_start", "_value", "_wraps", "now_s")
 
-    def __init__(self, start: int, me: int, value: Callable[[bytes, float], bytes | None], now_s: float) -> None:
+    def __init__(self, start: int, me: int, store: Store, now_s: float) -> None:
         self._start = start
         self._me = me
         self._wraps = start >= me
-        self._value = value
-        self._now_s = now_s
+        self._value = store.value
+        self._held = store.held
+        self.now_s = now_s
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value under a key; None when it takes more to know. Switches: no."""
+    def _owns(self, key: bytes) -> bool:
         ident = int.from_bytes(key, "big")
         if self._wraps:
-            if self._me < ident <= self._start:
-                return None
-        elif not self._start < ident <= self._me:
+            return ident <= self._me or self._start < ident or self._start == self._me
+        return self._start < ident <= self._me
+
+    def value(self, key: bytes) -> bytes | None:
+        """The value under a key; None when it takes more to know. Switches: no."""
+        return self._value(key, self.now_s) if self._owns(key) else None
+
+    def record(self, key: bytes) -> Record | None:
+        """The record under a key with at least a millisecond to live; None when it takes more to know. Switches: no."""
+        if not self._owns(key):
             return None
-        return self._value(key, self._now_s)
+        record = self._held(key)
+        return record if record is not None and record.ttl_ms(self.now_s) > 0 and not record.is_tombstone else None
 
 
-def own_values(node: NodeState, now_s: float) -> OwnValues | None:
+def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
     """What can be answered from local state, under the same conditions as `try_get`; None: nothing. Switches: no.
 
     now_s: by the clock of lives.
@@ -53,10 +63,10 @@ def own_values(node: NodeState, now_s: float) -> OwnValues | None:
         return None
     start = node.arc.surely_ours()
     if start is None:
-        return OwnValues(me, me, node.store.value, now_s) if ring.alone else None
+        return OwnRecords(me, me, node.store, now_s) if ring.alone else None
     if ring.predecessors and in_open(ring.predecessors[0].ident, start, me):
         start = ring.predecessors[0].ident
-    return OwnValues(start, me, node.store.value, now_s)
+    return OwnRecords(start, me, node.store, now_s)
 
 
 class PutPlan(NamedTuple):

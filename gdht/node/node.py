@@ -24,7 +24,7 @@ from gdht.node.acquaintances import find_again, remember, write_memory
 from gdht.node.bootstrap import enter_ring
 from gdht.node.check import check, check_nearby
 from gdht.node.clock import Clock
-from gdht.node.express import OwnValues, PutPlan, judge_put, own_values, plan_get, plan_put
+from gdht.node.express import OwnRecords, PutPlan, judge_put, own_records, plan_get, plan_put
 from gdht.node.failures import FailedRequest
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
@@ -177,9 +177,9 @@ class Node:
 
     # What goes the express way; see `gdht.node.express`.
 
-    def own_values(self) -> OwnValues | None:
+    def own_records(self) -> OwnRecords | None:
         """What is answered from local state, until the next switch; None: nothing. Switches: no."""
-        return own_values(self._node, self._node.clock.lives_s())
+        return own_records(self._node, self._node.clock.lives_s())
 
     def plan_get(self, key: bytes) -> Peer | None:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""

@@ -228,6 +228,11 @@ class P2pDecoder(_Decoder[P2pSplitter]):
         super().__init__(P2pSplitter(_P2P_LIMITS, frame_bytes_max, dialling=dialling, greeted=greeted))
 
     @property
+    def is_between_frames(self) -> bool:
+        """Whether what comes next begins a frame, HELLO being over."""
+        return self._splitter.is_empty and self._splitter.greeted and self._failure is None
+
+    @property
     def frame_bytes_max(self) -> int:
         """The longest frame, header included, in bytes; may be assigned at any time."""
         return self._splitter.frame_bytes_max

@@ -130,7 +130,7 @@ class P2pSplitter(Splitter):
         self.frame_bytes_max = frame_bytes_max
         self._limits = limits
         self._first_types = (HELLO_TYPE, ERROR_TYPE) if dialling else (HELLO_TYPE,)
-        self._greeted = greeted
+        self.greeted = greeted
 
     def split(self, data: Chunk) -> Iterator[tuple[int, int, bytes, int, int]]:
         """What `data` completes: (type number, request id, buffer, start, end), the body being buffer[start:end].
@@ -142,7 +142,7 @@ class P2pSplitter(Splitter):
             return
         start, available = 0, len(buffer)
         unpack_header, head, limits = P2P_HEADER.unpack_from, P2P_HEADER.size, self._limits
-        while self._greeted and available - start >= head:  # nearly all frames: nothing about them needs a closer look
+        while self.greeted and available - start >= head:  # nearly all frames: nothing about them needs a closer look
             size, type_number, version, _, request_id = unpack_header(buffer, start)
             body, end = start + head, start + head + size
             limit = limits.get(type_number)
@@ -159,7 +159,7 @@ class P2pSplitter(Splitter):
             start = end
         while (wanted := self._check(buffer, start)) <= available - start:
             _, type_number, _, _, request_id = P2P_HEADER.unpack_from(buffer, start)
-            self._greeted = self._greeted or type_number == HELLO_TYPE
+            self.greeted = self.greeted or type_number == HELLO_TYPE
             yield type_number, request_id, buffer, start + P2P_HEADER.size, start + wanted
             start += wanted
         # Every byte of what may be a HELLO is looked at as it comes; for longer frames that would be quadratic.
@@ -175,7 +175,7 @@ class P2pSplitter(Splitter):
             return P2P_HEADER.size
         size, type_number, version, _, _ = P2P_HEADER.unpack_from(buffer, start)
         self._check_size(size)
-        if not self._greeted and type_number not in self._first_types:
+        if not self.greeted and type_number not in self._first_types:
             raise BrokenStream("type", f"type {type_number} before HELLO")
         limit = self._limits.get(type_number)
         if limit is not None and not limit.body_min <= size <= limit.body_max:
@@ -190,6 +190,6 @@ class P2pSplitter(Splitter):
         return whole
 
     def _check_size(self, size: int) -> None:
-        bound = self.frame_bytes_max if self._greeted else min(self.frame_bytes_max, HELLO_FRAME_BYTES_MAX)
+        bound = self.frame_bytes_max if self.greeted else min(self.frame_bytes_max, HELLO_FRAME_BYTES_MAX)
         if size > bound - P2P_HEADER.size:
             raise BrokenStream("too_large", f"a body of {size} bytes in a frame; {bound} bytes are allowed")

@@ -31,6 +31,7 @@ from gdht.net.listener import open_socket
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
+from gdht.node.express import OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
@@ -63,6 +64,9 @@ class FakeNode:
     def put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
         self._wait(key)
         return self._put(key, value)
+
+    def own_records(self) -> OwnRecords | None:
+        return None
 
     def handle(self, sender: Peer, request: Request) -> Reply:
         self.requests.append((sender, request))
@@ -195,9 +199,7 @@ def serve_peers(stack: ExitStack, node: FakeNode, stats: Stats) -> Callable[...,
     ) -> PeerServer:
         sock = open_socket(address, "p2p_address")
         host, port = sock.getsockname()[:2]
-        server = PeerServer(
-            sock, connections_max, stats, our_hello(ring, Peer(ident, str(Address(host, port)))), node.handle
-        )
+        server = PeerServer(sock, connections_max, stats, our_hello(ring, Peer(ident, str(Address(host, port)))), node)
         server.start()
         stack.callback(server.stop, 0)
         return server

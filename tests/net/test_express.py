@@ -17,14 +17,14 @@ from gdht.core.messages import (
     RecordCopy,
 )
 from gdht.core.peer import Peer
-from gdht.core.records import NO_VERSION
+from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
 from gdht.net.api_server import ApiServer
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import Load
 from gdht.net.runtime import GeventRuntime
-from gdht.node.express import OwnValues, PutPlan
+from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Later
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
@@ -40,6 +40,20 @@ def success(key, value=b""):
 
 def failure(key):
     return encode_dht(DhtFailure(key))
+
+
+class OwnStore:
+    """Of a store, what `OwnRecords` asks."""
+
+    def __init__(self, values: dict[bytes, bytes]) -> None:
+        self._values = values
+
+    def value(self, key, _now_s):
+        return self._values.get(key)
+
+    def held(self, key):
+        value = self._values.get(key)
+        return None if value is None else Record(key, value, NO_VERSION, 60.0, 1)
 
 
 class Gateway(FakeNode):
@@ -62,8 +76,8 @@ class Gateway(FakeNode):
     def try_put(self, key, value, ttl_s, replication):
         return None
 
-    def own_values(self):
-        return OwnValues(0, 0, lambda key, _now_s: self.own.get(key), 0.0)
+    def own_records(self):
+        return OwnRecords(0, 0, OwnStore(self.own), 0.0)
 
     def plan_get(self, key):
         return self.owner

@@ -18,7 +18,7 @@ from gdht.core.messages import (
 )
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
-from gdht.net import peer_server
+from gdht.net import peer_connection, peer_server
 from gdht.wire.codec import P2pDecoder, encode_p2p
 
 
@@ -190,7 +190,7 @@ def test_a_peer_that_does_not_read_is_dropped(serve_peers, greeted, node, stats,
 
 
 def test_a_connection_without_requests_is_closed_after_a_while(serve_peers, greeted, stats, monkeypatch, caplog):
-    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.2)
+    monkeypatch.setattr(peer_connection, "QUIET_S_MAX", 0.2)
     server = serve_peers()
     (silent, _), (asking, decoder) = greeted(server), greeted(server)
     reading = gevent.spawn(silent.read_all)
@@ -206,7 +206,7 @@ def test_a_connection_without_requests_is_closed_after_a_while(serve_peers, gree
 
 
 def test_bytes_that_make_no_request_do_not_keep_a_connection(serve_peers, greeted, monkeypatch):
-    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.1)
+    monkeypatch.setattr(peer_connection, "QUIET_S_MAX", 0.1)
     client, _decoder = greeted(serve_peers())
 
     def trickle():
