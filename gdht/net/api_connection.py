@@ -23,6 +23,7 @@ from gdht.net.logs import LineLimit
 from gdht.net.stream import Stream
 from gdht.net.turn import this_turn
 from gdht.net.workers import Workers
+from gdht.node.express import OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
@@ -108,7 +109,7 @@ class ApiConnection:
         self._running = 0
         self._under_way: dict[bytes, Pending] = {}  # the last request under way for each key
         self._startable: deque[Pending] = deque()
-        self._progress = Event()
+        self._progress: Event | None = None  # somebody waits for an answer
 
     def serve(self) -> None:
         """Read and answer until the client closes or breaks the protocol. Switches: yes. Raises: OSError."""
@@ -147,15 +148,17 @@ class ApiConnection:
         started_s = perf_counter()
         if len(messages) > CHUNK:
             messages = messages[:CHUNK]
+        own = self._express.node.own_records() if self._express is not None else None
         nothing_waits = not self._answers and not self._under_way
-        taken = gets = self._answer_own_gets(messages) if nothing_waits and self._express is not None else 0
+        taken = gets = self._answer_own_gets(messages, own) if own is not None and nothing_waits else 0
         puts = 0
         for message in messages[taken:] if taken else messages:
             if not self._has_room():
                 break
             taken += 1
-            if message.key in self._under_way:
-                frame = None
+            frame = None
+            if message.key in self._under_way or (own is not None and not own.owns(message.key)):
+                pass
             elif type(message) is DhtGet:
                 frame = self._get_here(message.key)
                 gets += frame is not None
@@ -173,15 +176,11 @@ class ApiConnection:
             self._stats.api_request_duration["put"].observe(seconds, puts)
         return taken
 
-    def _answer_own_gets(self, messages: Sequence[Message]) -> int:
+    def _answer_own_gets(self, messages: Sequence[Message], own: OwnRecords) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
 
         Nothing is under way whose answer has to leave before theirs, or which they would have to see.
         """
-        assert self._express is not None, "asked by the caller"
-        own = self._express.node.own_records()
-        if own is None:
-            return 0
         value_of, frames = own.value, []
         for message in messages:
             key = message.key
@@ -227,9 +226,16 @@ class ApiConnection:
         self._stream.flush()
         while not self._has_room():
             if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
-                self._progress.clear()
-                self._progress.wait()
+                self._wait_for_progress()
             self._stream.wait_unsent(UNSENT_BYTES_MAX)
+
+    def _wait_for_progress(self) -> None:
+        """Wait until one more request is answered. Switches: yes."""
+        self._progress = Event()
+        try:
+            self._progress.wait()
+        finally:
+            self._progress = None
 
     # Requests that wait for other nodes ----------------------------------------------------------------------------
 
@@ -325,7 +331,8 @@ class ApiConnection:
             answers.popleft()
             self._held_bytes -= len(ready)
             self._stream.write(ready)
-        self._progress.set()
+        if self._progress is not None:
+            self._progress.set()
 
     def _let_go_of_key(self, pending: Pending) -> None:
         """The next request for the same key may begin."""
@@ -345,8 +352,7 @@ class ApiConnection:
     def _finish(self) -> None:
         """Everything that was asked is answered, and taken by the kernel. Switches: yes. Raises: OSError."""
         while self._pending:
-            self._progress.clear()
-            self._progress.wait()
+            self._wait_for_progress()
         self._stream.wait_unsent(0)
 
     def _reject(self, error: RemoteProtocolError) -> None:

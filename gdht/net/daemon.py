@@ -192,6 +192,7 @@ class Daemon:
 
     def _tend_calls(self) -> None:
         while True:
+            self._express.wait_for_calls()
             gevent.sleep(TEND_S)
             self._express.tend()
 

@@ -176,7 +176,7 @@ class Stream:
         self.unsent_bytes += len(data)
         if not self._scheduled:
             self._scheduled = True
-            self._hub.loop.run_callback(self._flush_later)
+            self._turn.at_end(self._flush_later)
 
     def hold(self, data: bytes) -> None:
         """Send it with the next `flush`, which the caller owes. Switches: no. A no-op once closed."""

@@ -26,6 +26,7 @@ class Turn:
         loop = self.hub.loop
         self._began_s = perf_counter()
         self._waiting: deque[Callable[[], object]] = deque()
+        self._ending: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
         self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
         self._watcher.start(self._begin)
@@ -51,6 +52,21 @@ class Turn:
         self._waiting.append(go_on)
         if not self._next.active:
             self._next.start(self._go_on)
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Have this called by the event loop at the end of this turn, after all that is ready now. Switches: no."""
+        if not self._ending:
+            self.hub.loop.run_callback(self._end)
+        self._ending.append(call)
+
+    def _end(self) -> None:
+        ending, self._ending = self._ending, deque()
+        try:
+            while ending:
+                ending.popleft()()
+        finally:
+            for call in ending:  # one of them failed
+                self.at_end(call)
 
     def _begin(self) -> None:
         self._began_s = perf_counter()

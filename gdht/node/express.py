@@ -35,7 +35,8 @@ class OwnRecords:
         self._held = store.held
         self.now_s = now_s
 
-    def _owns(self, key: bytes) -> bool:
+    def owns(self, key: bytes) -> bool:
+        """Whether this node surely owns a key, and has the newest version of it. Switches: no."""
         ident = int.from_bytes(key, "big")
         if self._wraps:
             return ident <= self._me or self._start < ident or self._start == self._me
@@ -43,11 +44,11 @@ class OwnRecords:
 
     def value(self, key: bytes) -> bytes | None:
         """The value under a key; None when it takes more to know. Switches: no."""
-        return self._value(key, self.now_s) if self._owns(key) else None
+        return self._value(key, self.now_s) if self.owns(key) else None
 
     def record(self, key: bytes) -> Record | None:
         """The record under a key with at least a millisecond to live; None when it takes more to know. Switches: no."""
-        if not self._owns(key):
+        if not self.owns(key):
             return None
         record = self._held(key)
         return record if record is not None and record.ttl_ms(self.now_s) > 0 and not record.is_tombstone else None

@@ -35,7 +35,7 @@ from gdht.node.express import OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
-from gdht.wire.codec import encode_dht
+from gdht.wire.codec import P2pDecoder, encode_dht, encode_p2p
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -288,3 +288,27 @@ def free_port() -> int:
 def tools() -> Any:
     """The functions above, for the test modules."""
     return SimpleNamespace(key=make_key, put=make_put, get=make_get, wait_for=wait_for)
+
+
+def answers_in(data):
+    return P2pDecoder(dialling=True).feed(data)
+
+
+def read_answers(client, decoder, count):
+    found = []
+    while len(found) < count and (data := client.sock.recv(65536)):
+        found += decoder.feed(data)
+    return found
+
+
+@pytest.fixture
+def greeted(dial, hello):
+    """`greeted(server)`: a client that has said HELLO and been answered, and its decoder."""
+
+    def greet(server):
+        client, decoder = dial(server), P2pDecoder(dialling=True)
+        client.send(encode_p2p(hello(1), 0))
+        assert [message for _id, message in read_answers(client, decoder, 1)] == [hello(7, address=str(server.address))]
+        return client, decoder
+
+    return greet

@@ -20,6 +20,7 @@ from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
 from gdht.net.api_server import ApiServer
+from gdht.net.calls import Call
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import Load
@@ -40,6 +41,15 @@ def success(key, value=b""):
 
 def failure(key):
     return encode_dht(DhtFailure(key))
+
+
+class Ping(Call):
+    """A call of which nobody wants to know what became."""
+
+    request = P2pPing()
+
+    def take(self, outcome):
+        pass
 
 
 class OwnStore:
@@ -276,7 +286,7 @@ def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_los
     seen = []
     dying = fake_peer(greeting(hello(ident=9), seen=seen))
     peer = Peer(9, str(dying.address))
-    pool.submit(_Ignored(peer, P2pPing(), 5.0, pool.stats))
+    pool.submit(Ping(peer, 5.0, pool.stats))
     tools.wait_for(lambda: pool.ready(peer))
     gateway.node.owner = peer
     client = dial(gateway)
@@ -285,17 +295,6 @@ def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_los
     pool._connections[peer]._stream.abort(ConnectionResetError(104, "reset"))
     pool._connections.get(peer) and pool._connections[peer].close("gone")
     assert client.read(54 * 10) == b"".join(success(tools.key(n), b"found the long way") for n in range(10))
-
-
-class _Ignored:
-    def __new__(cls, *arguments):
-        from gdht.net.calls import Call
-
-        class Ignored(Call):
-            def take(self, outcome):
-                pass
-
-        return Ignored(*arguments)
 
 
 def test_silence_ends_when_the_time_is_over_and_goes_the_long_way(gateway, dial, tools, node):
