@@ -49,4 +49,4 @@ def quorum(word: str, replicas: int) -> int:
 
 def view_of(peers: Iterable[Peer]) -> int:
     """A checksum of who holds the copies beside the owner, in order: CRC-32 of their identifiers; 0 of nobody."""
-    return zlib.crc32(b"".join(ident_bytes(peer.ident) for peer in peers))
+    return zlib.crc32(b"".join([ident_bytes(peer.ident) for peer in peers]))

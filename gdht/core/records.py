@@ -69,6 +69,12 @@ def _left_ms(until_s: float, now_s: float) -> int:
     return min(int((until_s - now_s) * 1000), TTL_S_MAX * 1000)
 
 
+def left_ms(until_s: float, now_s: float) -> int:
+    """What is left until some time, in milliseconds; 0 when it is over; bounded as lives are."""
+    left = int((until_s - now_s) * 1000)
+    return 0 if left < 0 else min(left, TTL_S_MAX * 1000)
+
+
 CLOCK_AHEAD_S_MAX = 3600.0
 """A version stamped further ahead of our clock is refused: one wrong clock must not decide all writes to come."""
 

@@ -25,7 +25,7 @@ from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
-from gdht.wire.gets import owner_get_frame
+from gdht.wire.express import EncodedPut, owner_get_frame
 
 if TYPE_CHECKING:
     from gdht.net.api_connection import ApiConnection, Pending
@@ -96,12 +96,15 @@ class Express:
             return False
         pending.express = True
         put = Put(self, plan, pending, client)
-        own = None
+        own, written = None, None
         for index, connection in enumerate(connections):
+            request = plan.requests[index]
             if connection is None:
                 own = index
-            else:
-                connection.send_at_once(PutLeg(put, index, plan.peers[index], plan.requests[index]))
+                continue
+            if written is None or request is not written.request:
+                written = EncodedPut(request)  # once for all replicas that get the same
+            connection.send_at_once(PutLeg(put, index, plan.peers[index], written))
         if not self._is_tended:
             self._ask_to_tend()
         if own is not None:  # last: others need not wait for what it costs
@@ -151,7 +154,13 @@ class RecordCall(Call):
     method = ""
 
     def __init__(self, express: Express, peer: Peer, key: bytes) -> None:
-        super().__init__(peer, express.timeout_s, express.stats)
+        self.peer = peer  # and so on, as any call: all in one step
+        self.request_id = 0
+        self.connection = None
+        self.retriable = False
+        self._stats = express.stats
+        self.started_s = monotonic()
+        self.due_s = self.started_s + express.timeout_s
         self._express = express
         self._key = key
 
@@ -166,8 +175,9 @@ class RecordCall(Call):
         if type(message) is not P2pSuccess or message.key != self._key or now_s > self.due_s:
             return super().reply(message)
         self.connection = None
-        self._stats.rpc_sent_requests[self.method, "ok"] += 1
-        self._stats.rpc_sent_duration[self.method].observe(now_s - self.started_s)
+        stats, method = self._stats, self.method
+        stats.rpc_sent_requests[method, "ok"] += 1
+        stats.rpc_sent_duration[method].observe(now_s - self.started_s)
         self.take(message)
         return None
 
@@ -253,19 +263,23 @@ class Put:
 class PutLeg(RecordCall):
     """One write of a PUT to another node."""
 
-    __slots__ = ("_index", "_put", "_request")
+    __slots__ = ("_index", "_put", "_written")
     method = METHODS[P2pPut]
 
-    def __init__(self, put: Put, index: int, peer: Peer, request: P2pPut) -> None:
-        super().__init__(put.express, peer, request.key)
-        self._request = request
+    def __init__(self, put: Put, index: int, peer: Peer, written: EncodedPut) -> None:
+        super().__init__(put.express, peer, written.request.key)
+        self._written = written
         self._put = put
         self._index = index
 
     @property
     def request(self) -> P2pPut:
         """What is asked."""
-        return self._request
+        return self._written.request
+
+    def frame(self) -> bytes:
+        """The request under its id. Switches: no."""
+        return self._written.frame(self.request_id)
 
     def take(self, outcome: Outcome) -> None:
         """Tell the PUT. Switches: no."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gevent import get_hub
 
-from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pGet, Reply, Request
+from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pGet, P2pSuccess, Reply, Request
 from gdht.core.peer import Peer
 from gdht.errors import RemoteProtocolError
 from gdht.net.pool import IDLE_S_MAX
@@ -22,7 +22,7 @@ from gdht.node.express import OwnRecords
 from gdht.node.later import Answer, Later
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
-from gdht.wire.gets import OWNER_GET_BYTES, owner_gets_in_front, value_frame
+from gdht.wire.express import OWNER_GET_BYTES, owner_gets_in_front, success_frame, value_frame
 
 log = logging.getLogger(__name__)
 
@@ -159,5 +159,8 @@ class PeerConnection:
         return self._frame(method, request_id, answer)
 
     def _frame(self, method: str, request_id: int, reply: Reply) -> bytes:
+        if type(reply) is P2pSuccess:
+            self._stats.rpc_received_requests[method, "ok"] += 1
+            return success_frame(request_id, reply)
         self._stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
         return encode_p2p(reply, request_id)

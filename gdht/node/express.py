@@ -12,6 +12,7 @@ from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
 from gdht.core.records import Record
+from gdht.core.values import make
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
@@ -99,15 +100,13 @@ def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication:
     if not replicas:
         return None
     copy = new_copy(node, key, value, ttl_s, replication)
-    requests = [_write(copy, as_owner=True)]
-    if len(replicas) > 1:
-        requests += [_write(copy, as_owner=False)] * (len(replicas) - 1)
-    return PutPlan(copy, replicas, tuple(requests), view_of(replicas[1:]))
+    to_owner, to_others = (_write(copy, True),), (_write(copy, False),) * (len(replicas) - 1)
+    return make(PutPlan, (copy, replicas, to_owner + to_others, view_of(replicas[1:])))
 
 
-def _write(copy: RecordCopy, *, as_owner: bool) -> P2pPut:
+def _write(copy: RecordCopy, as_owner: bool) -> P2pPut:
     key, ttl_ms, replication, version, value, tombstone_ms = copy
-    return P2pPut(key, ttl_ms, replication, version, as_owner, value, tombstone_ms)
+    return make(P2pPut, (key, ttl_ms, replication, version, as_owner, value, tombstone_ms))
 
 
 def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
@@ -128,9 +127,13 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
     outcomes: in the order of the plan's requests.
     """
     owner, copy = plan.peers[0], plan.copy
+    _, _, replication, version, _, tombstone_ms = copy
+    tombstone_ms += TOMBSTONE_SLACK_MS
     for outcome in outcomes:
-        if type(outcome) is not P2pSuccess or not _is_stored(copy, outcome):
+        if type(outcome) is not P2pSuccess or outcome.version != version:
             return None
+        if outcome.replication > replication or outcome.tombstone_ms > tombstone_ms:
+            return None  # it knows of an older copy that must be buried, or lies on more nodes
     if owner != node.me:
         if outcomes[0].view != plan.view:  # type: ignore[union-attr]  # all are receipts
             return None  # others hold the replicas by now
@@ -139,9 +142,3 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
     node.stats.replica_writes["ok"] += stored
     node.stats.put_acknowledged_replicas.observe(stored)
     return PutOutcome("success", stored, stored)
-
-
-def _is_stored(copy: RecordCopy, receipt: P2pSuccess) -> bool:
-    """Whether a node holds just this copy, and knows of no older one that need be buried or lies on more nodes."""
-    same = receipt.version == copy.version and receipt.replication <= copy.replication
-    return same and receipt.tombstone_ms <= copy.tombstone_ms + TOMBSTONE_SLACK_MS

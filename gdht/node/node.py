@@ -54,6 +54,9 @@ JITTER = (0.5, 1.5)
 Source: the 2003 paper, section VI-D: uniform in [15, 45] for an interval of 30 s.
 """
 
+STALE_IF_LATE = (P2pPut, P2pTransfer)
+"""What tells how much of a life was left when it was sent."""
+
 REPAIR_INTERVALS = 30
 """A repair round at least every this many stabilize intervals, also when no neighbour changed."""
 
@@ -155,7 +158,7 @@ class Node:
 
         No copies after we stood still: what waited for us tells what was left of its life when it was sent.
         """
-        if isinstance(request, P2pPut | P2pTransfer) and self._stood_still():
+        if type(request) in STALE_IF_LATE and self._stood_still():
             return P2pError(ErrorReason.OVERLOAD, "this node stood still; what was sent meanwhile may be over")
         return handle(self._node, sender, request, self._node.clock.lives_s())
 

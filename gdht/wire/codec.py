@@ -125,6 +125,13 @@ CODECS: dict[type, Codec] = {
 
 _DECODERS = {codec.type_number: codec.decode for codec in CODECS.values()}
 _P2P_DECODERS = {number: decode for number, decode in _DECODERS.items() if number >= MESSAGE_TYPES[m.P2pPut]}
+_PLAIN = {
+    codec.type_number: (codec.body_min, codec.body_max, codec.decode)
+    for message, codec in CODECS.items()
+    if codec.type_number in _P2P_DECODERS and message is not m.P2pHello
+}
+"""What nearly all frames between peers are; nothing about their headers needs a closer look."""
+
 _LIMITS = {codec.type_number: Limits(codec.body_min, codec.body_max) for codec in CODECS.values()}
 _P2P_LIMITS = {number: _LIMITS[number] for number in _P2P_DECODERS}
 
@@ -246,6 +253,12 @@ class P2pDecoder(_Decoder[P2pSplitter]):
         self._check()
         messages: list[tuple[int, P2pMessage | UnknownMessage]] = []
         try:
+            if self.is_between_frames:
+                data = bytes(data)
+                end = self._read_plain(data, messages)
+                if end == len(data):
+                    return messages
+                data = data[end:]
             for type_number, request_id, buffer, start, end in self._splitter.split(data):
                 decode = _P2P_DECODERS.get(type_number)
                 message = UnknownMessage(type_number) if decode is None else decode(buffer, start, end)
@@ -253,3 +266,20 @@ class P2pDecoder(_Decoder[P2pSplitter]):
         except (RemoteProtocolError, ValueError) as error:
             raise self._fail(error, messages) from error
         return messages
+
+    def _read_plain(self, data: bytes, messages: list[tuple[int, P2pMessage | UnknownMessage]]) -> int:
+        """Read the whole frames in front, up to one that is looked at more closely; where that begins."""
+        start, available, head, bytes_max = 0, len(data), P2P_HEADER.size, self.frame_bytes_max
+        unpack_header, plain = P2P_HEADER.unpack_from, _PLAIN
+        while available - start >= head:
+            size, type_number, version, _, request_id = unpack_header(data, start)
+            codec = plain.get(type_number)
+            body, end = start + head, start + head + size
+            if codec is None or version != PROTOCOL_VERSION or end > available or end - start > bytes_max:
+                break
+            body_min, body_max, decode = codec
+            if not body_min <= size <= body_max:
+                break
+            messages.append((request_id, decode(data, body, end)))
+            start = end
+        return start

@@ -141,22 +141,6 @@ class P2pSplitter(Splitter):
         if not buffer:
             return
         start, available = 0, len(buffer)
-        unpack_header, head, limits = P2P_HEADER.unpack_from, P2P_HEADER.size, self._limits
-        while self.greeted and available - start >= head:  # nearly all frames: nothing about them needs a closer look
-            size, type_number, version, _, request_id = unpack_header(buffer, start)
-            body, end = start + head, start + head + size
-            limit = limits.get(type_number)
-            if (
-                limit is None
-                or not limit[0] <= size <= limit[1]
-                or end > available
-                or end - start > self.frame_bytes_max
-            ):
-                break
-            if version != PROTOCOL_VERSION or type_number == HELLO_TYPE:
-                break
-            yield type_number, request_id, buffer, body, end
-            start = end
         while (wanted := self._check(buffer, start)) <= available - start:
             _, type_number, _, _, request_id = P2P_HEADER.unpack_from(buffer, start)
             self.greeted = self.greeted or type_number == HELLO_TYPE
