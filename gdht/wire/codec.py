@@ -203,23 +203,45 @@ class DhtDecoder(_Decoder[DhtSplitter]):
     def __init__(self, accepted: Collection[type] = (m.DhtPut, m.DhtGet)) -> None:
         self._takes_gets = m.DhtGet in accepted
         numbers = [MESSAGE_TYPES[message] for message in accepted]
+        self._plain = {number: (*_LIMITS[number], _DECODERS[number]) for number in numbers}
         super().__init__(DhtSplitter({number: _LIMITS[number] for number in numbers}))
 
     def feed(self, data: Chunk) -> list[DhtMessage]:
         """The messages that `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
         self._check()
         messages: list[DhtMessage] = []
-        if self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER and self._splitter.is_empty:
+        is_between_frames = self._splitter.is_empty
+        if is_between_frames and self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER:
             messages = gets_in_front(data)  # the most frequent of all
             data = data[len(messages) * GET_FRAME.size :]
             if not data:
                 return messages
         try:
+            if is_between_frames:
+                data = bytes(data)
+                end = self._read_plain(data, messages)
+                if end == len(data):
+                    return messages
+                data = data[end:]
             for type_number, buffer, start, end in self._splitter.split(data):
                 messages.append(_DECODERS[type_number](buffer, start, end))
         except (RemoteProtocolError, ValueError) as error:
             raise self._fail(error, messages) from error
         return messages
+
+    def _read_plain(self, data: bytes, messages: list[DhtMessage]) -> int:
+        """Read the whole messages in front, up to one that is looked at more closely; where that begins."""
+        start, available, head = 0, len(data), DHT_HEADER.size
+        unpack_header, plain = DHT_HEADER.unpack_from, self._plain
+        while available - start >= head:
+            size, type_number = unpack_header(data, start)
+            codec = plain.get(type_number)
+            end = start + size
+            if codec is None or end > available or not codec[0] <= size - head <= codec[1]:
+                break
+            messages.append(codec[2](data, start + head, end))
+            start = end
+        return start
 
 
 class P2pDecoder(_Decoder[P2pSplitter]):

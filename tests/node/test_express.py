@@ -66,7 +66,7 @@ def test_a_put_goes_to_the_owner_and_those_after_it_and_only_the_owner_is_asked_
     plan = plan_put(ten.node, key(115), b"v", 60, 3)
     assert owners(plan) == [120, 130, 140]
     assert [request.as_owner for request in plan.requests] == [True, False, False]
-    assert plan.view == view_of([at(130), at(140)])
+    assert plan.view == view_of((at(130), at(140)))
     assert {request.version for request in plan.requests} == {plan.copy.version}
 
 
@@ -205,7 +205,7 @@ def test_a_get_that_the_owner_has_nothing_for_asks_the_replicas_as_before(ten, k
 def test_receipts_of_a_put_name_the_replicas_that_the_owner_sees(ten, begun, at):
     _, outcomes = begun
     assert isinstance(outcomes[0], P2pSuccess)
-    assert [outcome.view for outcome in outcomes] == [view_of([at(130), at(140)]), 0, 0]
+    assert [outcome.view for outcome in outcomes] == [view_of((at(130), at(140))), 0, 0]
 
 
 # Own values -----------------------------------------------------------------------------------------------------------
