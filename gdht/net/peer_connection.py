@@ -87,10 +87,13 @@ class PeerConnection:
     def _take_read(self, data: bytes) -> Received | None:
         """Answer what has come; what takes another turn, or waits for the peer to read, is left. Switches: no."""
         answered = self._answer_gets(data) if self._decoder.is_between_frames else 0
-        messages = self._decoder.feed(data[answered * OWNER_GET_BYTES :] if answered else data)
-        if answered or messages:  # bytes alone do not keep a connection
+        left: Received = []
+        if answered:
+            data = data[answered * OWNER_GET_BYTES :]
             self._heard_s = monotonic()
-        left = self._answer(messages) if messages else messages
+        if data and (messages := self._decoder.feed(data)):
+            self._heard_s = monotonic()  # bytes alone do not keep a connection
+            left = self._answer(messages)
         return left if left or self._stream.unsent_bytes > UNSENT_BYTES_MAX else None
 
     def _answer_gets(self, data: bytes) -> int:

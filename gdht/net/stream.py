@@ -11,6 +11,7 @@ import errno
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, TypeVar
 
 import gevent
@@ -18,7 +19,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.hub import Waiter
 
-from gdht.net.turn import this_turn
+from gdht.net.turn import TURN_S_MAX, this_turn
 from gdht.node.stats import Stats
 
 READ, WRITE = 1, 2
@@ -130,20 +131,12 @@ class Stream:
             if not self._closed:
                 self._readable.stop()
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, was_put_off: bool = False) -> None:
         """Called by the event loop. In a turn that is long already, the read is put off to the next."""
-        if self._turn.is_long():
+        if not was_put_off and perf_counter() - self._turn.began_s > TURN_S_MAX:
             self._readable.stop()
             self._turn.put_off(self._resume)
-        else:
-            self._read_once()
-
-    def _resume(self) -> None:
-        if self._reader is not None and not self._closed:
-            self._readable.start(self._on_readable)
-            self._read_once()
-
-    def _read_once(self) -> None:
+            return
         try:
             size = self._sock.recv_into(self._buffer)
             self._input_taken = self.input_ended or not size
@@ -156,6 +149,11 @@ class Stream:
         else:
             if left is not None or self._input_taken:
                 self._tell_reader(left)
+
+    def _resume(self) -> None:
+        if self._reader is not None and not self._closed:
+            self._readable.start(self._on_readable)
+            self._on_readable(was_put_off=True)
 
     def _tell_reader(self, left: object = None, error: Exception | None = None) -> None:
         """Have the reader go on, at once. Called by the event loop."""
@@ -186,10 +184,14 @@ class Stream:
 
     def write_now(self, data: bytes) -> None:
         """Send it, and what was written before it, at once. Switches: no. A no-op once closed."""
-        if data and not self._closed:
+        if not data or self._closed:
+            return
+        self.unsent_bytes += len(data)
+        if self._frames or self._blocked:
             self._frames.append(data)
-            self.unsent_bytes += len(data)
             self.flush()
+        else:
+            self._send(data)
 
     def flush(self) -> None:
         """Send what is written but not sent, as far as the kernel takes it. Switches: no."""
@@ -197,10 +199,7 @@ class Stream:
             return
         data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
         self._frames.clear()
-        sent = self._send(data)
-        if sent < len(data) and not self._closed:
-            self._rest = memoryview(data)[sent:]
-            self._block()
+        self._send(data)
 
     def wait_unsent(self, bytes_max: int) -> None:
         """Wait until no more than this many bytes are unsent. Switches: when there are more.
@@ -272,20 +271,25 @@ class Stream:
         self._scheduled = False
         self.flush()
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def _send(self, data: bytes | memoryview) -> None:
+        """Send as much as the kernel takes; a watcher sends the rest."""
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
-            return 0
+            sent = 0
         except OSError as error:
             self.abort(error)
-            return 0
+            return
         self.unsent_bytes -= sent
         self._stats.network_sent_bytes[self._plane] += sent
-        return sent
+        if sent < len(data):
+            self._block(memoryview(data)[sent:])
 
-    def _block(self) -> None:
+    def _block(self, rest: memoryview) -> None:
         """The kernel's buffer is full: go on when it has room."""
+        self._rest = rest
+        if self._blocked:
+            return
         self._blocked = True
         if self._writable is None:
             self._writable = self._hub.loop.io(self._sock.fileno(), WRITE)
@@ -301,10 +305,11 @@ class Stream:
             self._timer.stop()
 
     def _on_writable(self) -> None:
-        sent = self._send(self._rest)
-        if not sent:
+        before = self.unsent_bytes
+        rest, self._rest = self._rest, memoryview(b"")
+        self._send(rest)
+        if self._closed or self.unsent_bytes == before:
             return
-        self._rest = self._rest[sent:]
         if self._rest:
             self._timer.again(self._on_send_timeout, update=True)  # starting it anew would leave it what was left
         else:

@@ -19,12 +19,12 @@ TURN_S_MAX = 0.005
 
 
 class Turn:
-    """The present turn of this thread's loop."""
+    """The present turn of this thread's loop. began_s: when it began, by `perf_counter`."""
 
     def __init__(self) -> None:
         self.hub = get_hub()
         loop = self.hub.loop
-        self._began_s = perf_counter()
+        self.began_s = perf_counter()
         self._waiting: deque[Callable[[], object]] = deque()
         self._ending: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
@@ -33,7 +33,7 @@ class Turn:
 
     def is_long(self) -> bool:
         """Whether others should run before anything else is begun. Switches: no."""
-        return perf_counter() - self._began_s > TURN_S_MAX
+        return perf_counter() - self.began_s > TURN_S_MAX
 
     def let_others_run(self) -> None:
         """Give way to whatever is ready, and to those that gave way before. Switches: yes, for a turn at least."""
@@ -69,7 +69,7 @@ class Turn:
                 self.at_end(call)
 
     def _begin(self) -> None:
-        self._began_s = perf_counter()
+        self.began_s = perf_counter()
 
     def _go_on(self) -> None:
         """Called in the hub, after a poll."""

@@ -7,7 +7,7 @@ knows too little, or the answers leave anything open, there is no plan or no ver
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gdht.core.ident import in_open, key_ident
+from gdht.core.ident import IDENTS, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
@@ -19,6 +19,9 @@ from gdht.node.state import NodeState
 from gdht.node.status import State
 from gdht.node.storage import Store
 
+A_MILLISECOND = 0.001
+"""What is left of a life is told in these; a record with less is over."""
+
 
 class OwnRecords:
     """What a node answers at once, as it is until the next switch: the records of what it surely owns.
@@ -26,33 +29,32 @@ class OwnRecords:
     start, me: of (start, me]; the whole circle when they are the same. now_s: by the clock of lives.
     """
 
-    __slots__ = ("_held", "_me", "_start", "_value", "_wraps", "now_s")
+    __slots__ = ("_held", "_me", "_value", "_width", "now_s")
 
     def __init__(self, start: int, me: int, store: Store, now_s: float) -> None:
-        self._start = start
         self._me = me
-        self._wraps = start >= me
+        self._width = (me - start - 1) % IDENTS  # from our own place back to the last one that is ours
         self._value = store.value
         self._held = store.held
         self.now_s = now_s
 
     def owns(self, key: bytes) -> bool:
         """Whether this node surely owns a key, and has the newest version of it. Switches: no."""
-        ident = int.from_bytes(key, "big")
-        if self._wraps:
-            return ident <= self._me or self._start < ident or self._start == self._me
-        return self._start < ident <= self._me
+        return (self._me - int.from_bytes(key, "big")) % IDENTS <= self._width
 
     def value(self, key: bytes) -> bytes | None:
         """The value under a key; None when it takes more to know. Switches: no."""
-        return self._value(key, self.now_s) if self.owns(key) else None
+        owned = (self._me - int.from_bytes(key, "big")) % IDENTS <= self._width
+        return self._value(key, self.now_s) if owned else None
 
     def record(self, key: bytes) -> Record | None:
         """The record under a key with at least a millisecond to live; None when it takes more to know. Switches: no."""
-        if not self.owns(key):
+        if (self._me - int.from_bytes(key, "big")) % IDENTS > self._width:
             return None
         record = self._held(key)
-        return record if record is not None and record.ttl_ms(self.now_s) > 0 and not record.is_tombstone else None
+        if record is None or record.is_tombstone or record.expires_at_s < self.now_s + A_MILLISECOND:
+            return None
+        return record
 
 
 def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
@@ -66,8 +68,6 @@ def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
     start = node.arc.surely_ours()
     if start is None:
         return OwnRecords(me, me, node.store, now_s) if ring.alone else None
-    if ring.predecessors and in_open(ring.predecessors[0].ident, start, me):
-        start = ring.predecessors[0].ident
     return OwnRecords(start, me, node.store, now_s)
 
 

@@ -180,10 +180,6 @@ class _Decoder(Generic[AnySplitter]):
         """The other side has finished sending. Raises: BrokenStream (truncated) when that cuts a message short."""
         self._splitter.eof()
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise BrokenStream(*self._failure)
-
     def _fail(self, error: RemoteProtocolError | ValueError, before: list[Any]) -> BrokenStream:
         if isinstance(error, RemoteProtocolError):
             self._failure = error.reason, error.detail
@@ -208,9 +204,10 @@ class DhtDecoder(_Decoder[DhtSplitter]):
 
     def feed(self, data: Chunk) -> list[DhtMessage]:
         """The messages that `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
-        self._check()
+        if self._failure is not None:
+            raise BrokenStream(*self._failure)
         messages: list[DhtMessage] = []
-        is_between_frames = self._splitter.is_empty
+        is_between_frames = not self._splitter.rest
         if is_between_frames and self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER:
             messages = gets_in_front(data)  # the most frequent of all
             data = data[len(messages) * GET_FRAME.size :]
@@ -259,7 +256,7 @@ class P2pDecoder(_Decoder[P2pSplitter]):
     @property
     def is_between_frames(self) -> bool:
         """Whether what comes next begins a frame, HELLO being over."""
-        return self._splitter.is_empty and self._splitter.greeted and self._failure is None
+        return not self._splitter.rest and self._splitter.greeted and self._failure is None
 
     @property
     def frame_bytes_max(self) -> int:
@@ -272,7 +269,8 @@ class P2pDecoder(_Decoder[P2pSplitter]):
 
     def feed(self, data: Chunk) -> list[tuple[int, P2pMessage | UnknownMessage]]:
         """What `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
-        self._check()
+        if self._failure is not None:
+            raise BrokenStream(*self._failure)
         messages: list[tuple[int, P2pMessage | UnknownMessage]] = []
         try:
             if self.is_between_frames:

@@ -7,8 +7,7 @@ from struct import Struct
 
 from gdht.core.ident import IDENT_BYTES
 from gdht.core.messages import MESSAGE_TYPES, VALUE_BYTES_MAX, P2pGet, P2pPut, P2pSuccess
-from gdht.core.records import Record, left_ms
-from gdht.core.values import make
+from gdht.core.records import TTL_MS_MAX, Record, left_ms
 from gdht.errors import LocalProtocolError
 from gdht.wire.framing import P2P_HEADER, PROTOCOL_VERSION
 from gdht.wire.packed import PACKED
@@ -48,10 +47,14 @@ def owner_gets_in_front(data: bytes) -> list[tuple[int, bytes]]:
 
 def value_frame(request_id: int, record: Record, now_s: float) -> bytes:
     """The whole frame of the P2pSuccess that a P2pGet of a living record is answered with. now_s: as for `Record`."""
-    key, value, version, expires_at_s, replication, tombstone_until_s, _ = record
-    ttl_ms = left_ms(expires_at_s, now_s)
+    key, value, (stamp, coordinator), expires_at_s, replication, tombstone_until_s, _ = record
+    ttl_ms = min(int((expires_at_s - now_s) * 1000), TTL_MS_MAX)
     tombstone_ms = left_ms(tombstone_until_s, now_s) if tombstone_until_s else 0
-    return success_frame(request_id, make(P2pSuccess, (key, ttl_ms, replication, version, value, tombstone_ms, 0)))
+    size, by = _SUCCESS_BODY_BYTES + len(value), coordinator.to_bytes(IDENT_BYTES)
+    head = _SUCCESS.pack(
+        size, _SUCCESS_TYPE, PROTOCOL_VERSION, 0, request_id, key, ttl_ms, tombstone_ms, replication, stamp, by, 0
+    )
+    return head + value
 
 
 def success_frame(request_id: int, message: P2pSuccess) -> bytes:

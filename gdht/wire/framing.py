@@ -56,33 +56,28 @@ class BrokenStream(RemoteProtocolError):
 
 
 class Splitter:
-    """Keeps the bytes of an unfinished frame between feeds."""
+    """Keeps the bytes of an unfinished frame between feeds: `rest`."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self.rest = bytearray()
         self._wanted = 0  # so many bytes of `_rest` before it is worth looking again
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether what comes next begins a frame."""
-        return not self._rest
 
     def _buffer(self, data: Chunk) -> bytes:
         """What is to be looked at now; empty when more must come first."""
-        if not self._rest:
+        if not self.rest:
             return bytes(data)
-        self._rest += data
-        return bytes(self._rest) if len(self._rest) >= self._wanted else b""
+        self.rest += data
+        return bytes(self.rest) if len(self.rest) >= self._wanted else b""
 
     def _keep(self, buffer: bytes, start: int, wanted: int) -> None:
         self._wanted = wanted
-        if self._rest or start < len(buffer):
-            self._rest = bytearray(buffer[start:])
+        if self.rest or start < len(buffer):
+            self.rest = bytearray(buffer[start:])
 
     def eof(self) -> None:
         """The stream has ended. Raises BrokenStream (truncated) when a frame was under way."""
-        if self._rest:
-            raise BrokenStream("truncated", f"the stream ended {len(self._rest)} bytes into a message")
+        if self.rest:
+            raise BrokenStream("truncated", f"the stream ended {len(self.rest)} bytes into a message")
 
 
 class DhtSplitter(Splitter):

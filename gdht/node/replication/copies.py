@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes
 from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, Entry, RecordCopy
-from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_S_MAX, Record
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX, TTL_S_MAX, Record
 from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
@@ -16,8 +16,6 @@ BATCH_RECORDS_MAX = RECORDS_PER_MESSAGE_MAX
 
 SCAN_RECORDS = 500
 """How many records are read from the store at a time."""
-
-TTL_MS_MAX = TTL_S_MAX * 1000
 
 
 def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
