@@ -143,27 +143,30 @@ class PeerConnection:
 
     def _answer_one(self, request_id: int, message: object) -> bytes:
         """The frame that answers one request, empty when it follows later. Raises: RemoteProtocolError: it is none."""
-        if isinstance(message, UnknownMessage):
-            self._stats.rpc_received_requests["unknown", "unsupported"] += 1
-            return encode_p2p(
-                P2pError(ErrorReason.UNSUPPORTED, f"message type {message.type_number} is not known here"), request_id
-            )
         method = METHODS.get(type(message))
         if method is None:
-            raise RemoteProtocolError("type", f"{type(message).__name__} is not a request")
+            return self._refuse(request_id, message)
         try:
             answer = self._node.handle(self._sender, message)  # type: ignore[arg-type]  # METHODS has requests
         except Exception:
             log.exception("peer=%s %s failed", self._sender, method)  # a bug of ours: this request only
             answer = P2pError(ErrorReason.INTERNAL, "the request failed here")
+        if type(answer) is P2pSuccess:
+            self._stats.rpc_received_requests[method, "ok"] += 1
+            return success_frame(request_id, answer)
         if isinstance(answer, Later):
             answer.when_ready(lambda reply: self._stream.write(self._frame(method, request_id, reply)))
             return b""
         return self._frame(method, request_id, answer)
 
+    def _refuse(self, request_id: int, message: object) -> bytes:
+        """The frame that answers what is no request of this version. Raises: RemoteProtocolError: of no version."""
+        if not isinstance(message, UnknownMessage):
+            raise RemoteProtocolError("type", f"{type(message).__name__} is not a request")
+        self._stats.rpc_received_requests["unknown", "unsupported"] += 1
+        detail = f"message type {message.type_number} is not known here"
+        return encode_p2p(P2pError(ErrorReason.UNSUPPORTED, detail), request_id)
+
     def _frame(self, method: str, request_id: int, reply: Reply) -> bytes:
-        if type(reply) is P2pSuccess:
-            self._stats.rpc_received_requests[method, "ok"] += 1
-            return success_frame(request_id, reply)
         self._stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
         return encode_p2p(reply, request_id)

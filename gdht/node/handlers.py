@@ -116,8 +116,10 @@ def handle_put(node: NodeState, _sender: Peer, request: P2pPut, now_s: float) ->
         held = accept_copy(node, copy, now_s)
     except StoreError as error:
         return _refused(key, error)
-    view = node.view(replication) if as_owner else 0
-    return when_durable(node.store, _receipt(held, now_s, view), lambda error: _not_durable(node, key, error))
+    receipt = _receipt(held, now_s, node.view(replication) if as_owner else 0)
+    if node.store.pending is None:
+        return receipt
+    return when_durable(node.store, receipt, lambda error: _not_durable(node, key, error))
 
 
 def _receipt(held: Record, now_s: float, view: int) -> P2pSuccess:
