@@ -149,8 +149,9 @@ class ApiConnection:
         if len(messages) > CHUNK:
             messages = messages[:CHUNK]
         own = self._express.node.own_records() if self._express is not None else None
-        nothing_waits = not self._answers and not self._under_way
-        taken = gets = self._answer_own_gets(messages, own) if own is not None and nothing_waits else 0
+        taken = gets = 0
+        if own is not None and not self._answers and not self._under_way and messages and own.owns(messages[0].key):
+            taken = gets = self._answer_own_gets(messages, own)
         puts = 0
         for message in messages[taken:] if taken else messages:
             if not self._has_room():
@@ -269,7 +270,9 @@ class ApiConnection:
     def answer_get(self, pending: Pending, value: bytes) -> None:
         """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""
         if pending.frame is None:
-            self._count("get", "success", pending)
+            stats = self._stats
+            stats.api_requests["get", "success"] += 1
+            stats.api_request_duration["get"].observe(perf_counter() - pending.started_s)
             self._settle(pending, dht_success_frame(pending.message.key, value))
 
     def answer_put(self, pending: Pending, outcome: PutOutcome) -> None:
@@ -323,7 +326,12 @@ class ApiConnection:
         """A request is done: send its answer and those that waited behind it, if it is their turn. Switches: no."""
         self._pending -= 1
         self._load.under_way -= 1
-        self._let_go_of_key(pending)
+        key = pending.message.key
+        if self._under_way.get(key) is pending:
+            if pending.behind:
+                self._begin_next(key, pending.behind)
+            else:
+                del self._under_way[key]
         pending.frame = frame
         self._held_bytes += len(frame)
         answers = self._answers
@@ -334,16 +342,10 @@ class ApiConnection:
         if self._progress is not None:
             self._progress.set()
 
-    def _let_go_of_key(self, pending: Pending) -> None:
+    def _begin_next(self, key: bytes, behind: deque[Pending]) -> None:
         """The next request for the same key may begin."""
-        key = pending.message.key
-        if self._under_way.get(key) is not pending:
-            return
-        if not pending.behind:
-            del self._under_way[key]
-            return
-        following = pending.behind.popleft()
-        following.behind = pending.behind or None
+        following = behind.popleft()
+        following.behind = behind or None
         self._under_way[key] = following
         self._go_the_long_way(following)
 

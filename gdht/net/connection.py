@@ -75,7 +75,6 @@ class Connection:
         """Whether nothing is under way on it."""
         return not self._calls
 
-    @property
     def is_ready(self) -> bool:
         """Whether a call would be sent in this turn of the loop, not queued or rejected."""
         stream = self._stream

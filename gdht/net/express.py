@@ -70,12 +70,8 @@ class Express:
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
         """Send a request on its way; False when this way does not lead there. Switches: no."""
         message = pending.message
-        if type(message) is DhtGet:
-            return self._get(pending, message, client)
-        assert isinstance(message, DhtPut), "it is one or the other"
-        return self._put(pending, message, client)
-
-    def _get(self, pending: "Pending", message: DhtGet, client: "ApiConnection") -> bool:
+        if type(message) is not DhtGet:
+            return self._put(pending, message, client)  # type: ignore[arg-type]  # it is one or the other
         owner = self.node.plan_get(message.key)
         connection = self._pool.ready(owner) if owner is not None else None
         if owner is None or connection is None:
@@ -90,18 +86,19 @@ class Express:
         plan = self.node.plan_put(message.key, message.value, message.ttl_s, message.replication)
         if plan is None:
             return False
-        me = self.node.me
-        connections = [None if peer == me else self._pool.ready(peer) for peer in plan.peers]
-        if connections.count(None) > plan.peers.count(me):
-            return False
+        me, own, ready = self.node.me, None, []
+        for index, peer in enumerate(plan.peers):
+            if peer == me:
+                own = index
+            elif (connection := self._pool.ready(peer)) is not None:
+                ready.append((index, connection))
+            else:
+                return False
         pending.express = True
         put = Put(self, plan, pending, client)
-        own, written = None, None
-        for index, connection in enumerate(connections):
+        written = None
+        for index, connection in ready:
             request = plan.requests[index]
-            if connection is None:
-                own = index
-                continue
             if written is None or request is not written.request:
                 written = EncodedPut(request)  # once for all replicas that get the same
             connection.send_at_once(PutLeg(put, index, plan.peers[index], written))

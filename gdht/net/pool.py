@@ -75,7 +75,7 @@ class Pool:
     def ready(self, peer: Peer) -> Connection | None:
         """The connection to a peer, if a call on it would be sent at once. Switches: no."""
         connection = self._connections.get(peer)
-        return connection if connection is not None and connection.is_ready else None
+        return connection if connection is not None and connection.is_ready() else None
 
     def tend(self) -> bool:
         """Look at all calls that have waited for a while and have no timer of their own. Switches: no.

@@ -68,6 +68,8 @@ class GeventRuntime:
         self._boot = _boot()
         self.now: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
         """Seconds since the machine started, those in which it slept too. Switches: no."""
+        self.wall: Callable[[], float] = time.time
+        """Seconds since the epoch. Switches: no."""
 
     @property
     def rng(self) -> random.Random:
@@ -78,10 +80,6 @@ class GeventRuntime:
     def boot(self) -> str:
         """Which start of this machine `now` counts from."""
         return self._boot
-
-    def wall(self) -> float:
-        """Seconds since the epoch. Switches: no."""
-        return time.time()
 
     def sleep(self, seconds: float) -> None:
         """Let others run for this long; 0 lets them run once. Switches: yes."""

@@ -88,7 +88,7 @@ def plan_get(node: NodeState, key: bytes) -> Peer | None:
     """The node that we take for the owner of a key; None when that may be ourselves, or nobody we know."""
     if not node.is_member:
         return None
-    arc = node.known_arcs.find(key_ident(key))
+    arc = node.known_arcs.find(int.from_bytes(key, "big"))
     return arc.owner if arc is not None else None
 
 
@@ -117,8 +117,9 @@ def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
     else:
         arc = node.known_arcs.find(ident)
         line = (arc.owner, *arc.successors) if arc is not None else ()
-    whole_ring = ring.spans and len(line) == len(ring.successors) + 1
-    return line[:copies] if len(line) >= copies or whole_ring else ()
+    if len(line) >= copies:
+        return line[:copies]
+    return line if ring.spans and len(line) == len(ring.successors) + 1 else ()
 
 
 def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:

@@ -13,6 +13,7 @@ from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPu
 from gdht.core.peer import Peer
 from gdht.core.placement import quorum, view_of
 from gdht.core.records import TTL_S_MAX, Version
+from gdht.core.values import make
 from gdht.errors import CallTimeout, LookupFailed, StoreError
 from gdht.node.ask import ask_each
 from gdht.node.replication.copies import accept_copy
@@ -117,7 +118,7 @@ def replication_of(node: NodeState, replication: int) -> int:
 def new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> RecordCopy:
     """A client's value as it is written to each replica, with a new stamp. Switches: no."""
     ttl_ms = min(ttl_s or node.config.default_ttl, node.config.max_ttl) * 1000
-    return RecordCopy(key, ttl_ms, replication_of(node, replication), node.clock.stamp(), value)
+    return make(RecordCopy, (key, ttl_ms, replication_of(node, replication), node.clock.stamp(), value, 0))
 
 
 class Round(NamedTuple):
