@@ -60,6 +60,8 @@ class Pulse:
         self._began_s = self._clock()
         if self._turn is None:
             self._first.start(self._polled)
+        else:
+            self._turn.began_s = self._began_s  # what was before is no concern of ours
         self._last.start(self._about_to_poll)
         self._witness.start()
 
