@@ -148,21 +148,24 @@ class ApiConnection:
         started_s = perf_counter()
         if len(messages) > CHUNK:
             messages = messages[:CHUNK]
-        own = self._express.node.own_records() if self._express is not None else None
         taken = gets = 0
-        if own is not None and not self._answers and not self._under_way and messages and own.owns(messages[0].key):
-            taken = gets = self._answer_own_gets(messages, own)
+        own = None
+        if self._express is not None and messages and type(messages[0]) is DhtGet:
+            own = self._express.node.own_records()
+            if own is not None and not self._answers and not self._under_way and own.owns(messages[0].key):
+                taken = gets = self._answer_own_gets(messages, own)
         puts = 0
         for message in messages[taken:] if taken else messages:
             if not self._has_room():
                 break
             taken += 1
             frame = None
-            if message.key in self._under_way or (own is not None and not own.owns(message.key)):
+            if message.key in self._under_way:
                 pass
             elif type(message) is DhtGet:
-                frame = self._get_here(message.key)
-                gets += frame is not None
+                if own is None or own.owns(message.key):
+                    frame = self._get_here(message.key)
+                    gets += frame is not None
             else:
                 frame = self._put_here(message)  # type: ignore[arg-type]  # a PUT it is
                 puts += frame is not None

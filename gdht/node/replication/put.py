@@ -89,11 +89,11 @@ def _no_stamp(node: NodeState) -> PutOutcome:
 def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float) -> PutOutcome | None:
     """The same without a switch, when all replicas are this node and it has no disk; None when others are needed."""
     ring = node.ring
+    if ring.successors and (replication_of(node, replication) > 1 or not ring.predecessors):
+        return None
     if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or node.store.is_durable:
         return None
     if not node.clock.reserve():
-        return None
-    if ring.successors and (replication_of(node, replication) > 1 or not ring.predecessors):
         return None
     if not ring.owns(key_ident(key)) or not node.arc.is_ours(key_ident(key)):
         return None
