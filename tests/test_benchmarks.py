@@ -21,6 +21,7 @@ from tests.conftest import IN_CI
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # last: what is named like a module of ours stays what it is
 
+from cores import Cost, costs, expected  # noqa: E402
 from generator import COMPILERS, Load, LoadError, Result, Shape, Slice, load  # noqa: E402
 from layers import group_of, shares  # noqa: E402
 from measure import Case, Comparison, Sample, Spread  # noqa: E402
@@ -312,6 +313,33 @@ def test_the_page_tells_ratios_failures_and_what_is_missing():
 
 def test_without_anything_measured_the_page_is_still_one():
     assert "not measured" in page(Findings(), SETTINGS)
+
+
+# What more cores would bring ------------------------------------------------------------------------------------------
+
+
+def test_what_more_cores_bring_is_worked_out_from_the_cpu_time_of_requests(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    two = Cost("GET", 1, 2, per_s=20_000, nodes_us=60, generator_us=15)
+    four = Cost("GET", 1, 4, per_s=15_000, nodes_us=80, generator_us=20)
+    assert two.busy_cores == 1.5
+    (row,) = expected([two, four])
+    assert row.with_generator_per_s == 4 * 0.75 * 1e6 / 100
+    assert row.alone_per_s == 4 * 0.75 * 1e6 / 80
+    assert row.times_one_node is None
+    one = Cost("GET", 1, 1, per_s=25_000, nodes_us=30, generator_us=10)
+    assert expected([one, two, four])[0].times_one_node == 1.5
+    assert expected([four]) == [], "how busy the cores are is not known"
+
+
+def test_costs_are_those_of_clients_that_are_spread_over_all_nodes():
+    samples = {Case(operation, "gdht, 3 copies, memory"): [sample(100.0)] for operation in ("GET", "PUT")}
+    ring = Comparison("ring 2 spread 64x1", "", samples)
+    gateway = Comparison("ring 2 gateway 64x1", "", samples)
+    assert costs([gateway]) == []
+    assert [(each.operation, each.copies, each.nodes) for each in costs([ring])] == [("GET", 3, 2), ("PUT", 3, 2)]
+    assert costs([ring])[0].generator_us == 2500.0
+    assert "GET | 1 | 1 | 50 | 12.5" in page(Findings([made_up([50.0], [100.0])]), SETTINGS)
 
 
 # An overload ----------------------------------------------------------------------------------------------------------
