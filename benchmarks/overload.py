@@ -347,14 +347,14 @@ PAGE = """# Overload
 What becomes of a ring when more comes than it can serve. Run `make overload` to repeat it.
 
 A ring of {nodes} nodes in memory, {copies} copies, on one machine
-({machine}). Everything goes through one of them, the
-gateway, which has a core of its own; the others and the load generator share the rest. With {many} connections that send
-one request at a time it serves {get:,.0f} GETs or {put:,.0f} PUTs per second, the most of {tries} tries: that is 1 x. Each
-load sends a multiple of that for {seconds:g} s, over {many} connections unless it says otherwise, at even intervals,
-whether or not answers come. Latency counts from the moment at which a request was to be sent: the wait of
-what nobody has read yet is in it. The tables have medians of
-{rounds} rounds, with the most in brackets. Other work on the machine changes a round by a factor of two now and then:
-an overload that others cause looks just like one that clients cause.
+({machine}).
+Everything goes through one of them, the gateway, which has a core of its own; the others and the load generator share
+the rest. With {many} connections that send one request at a time it serves {get:,.0f} GETs or {put:,.0f} PUTs per
+second, the most of {tries} tries: that is 1 x. Each load sends a multiple of that for {seconds:g} s, over {many}
+connections unless it says otherwise, at even intervals, whether or not answers come. Latency counts from the moment at
+which a request was to be sent: the wait of what nobody has read yet is in it. The tables have medians of {rounds}
+rounds, with the most in brackets. Other work on the machine changes a round by a factor of two now and then: an
+overload that others cause looks just like one that clients cause.
 
 ## Those who send
 
