@@ -246,12 +246,12 @@ class ApiConnection:
     def _begin(self, message: Message, started_s: float) -> None:
         """Send a request on its way, or queue it behind another one. Switches: no."""
         load = self._load
-        if load.under_way >= load.under_way_max:
+        if load.is_full(started_s):
             self._shed(message, started_s)
             return
         pending = Pending(message, started_s)
         self._pending += 1
-        load.under_way += 1
+        load.take(pending)
         if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
             self._answers.append(pending)
         before = self._under_way.get(message.key)
