@@ -18,6 +18,7 @@ from gdht.core.messages import METHODS, DhtGet, DhtPut, P2pGet, P2pPut, P2pSucce
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, RemoteProtocolError
 from gdht.net.calls import Call
+from gdht.net.load import Load
 from gdht.net.pool import Pool
 from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Answer, Later
@@ -55,13 +56,17 @@ class ExpressNode(Protocol):
 
 
 class Express:
-    """The express way of all clients of one node. timeout_s: of each call. late: GETs whose owner was found late."""
+    """The express way of all clients of one node.
 
-    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float) -> None:
+    timeout_s: of each call. load: what all clients ask. late: GETs whose owner was found late.
+    """
+
+    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float, load: Load) -> None:
         self.node = node
         self.stats = stats
         self.timeout_s = timeout_s
         self._pool = pool
+        self._load = load
         self.late: list[GetCall] = []
         self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
         self._is_tended = False
@@ -135,7 +140,8 @@ class Express:
         if not self._is_tended:
             self._has_calls.clear()
         late, self.late = self.late, []
-        if len({call.peer for call in late}) == 1:  # else it is us who are slow, or our cable: more would not help
+        is_one = len({call.peer for call in late}) == 1  # else it is us who are slow, or our cable
+        if is_one and not self._load.is_pressed:  # else to ask more would not help
             for call in late:
                 call.hedge()
         now_s = monotonic()

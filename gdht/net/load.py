@@ -56,6 +56,11 @@ class Load:
         self._began_s = 0.0  # when this period of counting did
         self._answered_before = 0
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether so much is asked that nothing should be done beside what must be."""
+        return self.under_way > self._least or self.under_way_max < self._most
+
     def is_full(self, now_s: float) -> bool:
         """Whether a request that comes now is to be refused. Switches: no."""
         if now_s >= self._look_s:

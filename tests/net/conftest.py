@@ -28,6 +28,7 @@ from gdht.core.records import NO_VERSION
 from gdht.net.api_server import ApiServer
 from gdht.net.hello import our_hello
 from gdht.net.listener import open_socket
+from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
@@ -182,7 +183,7 @@ def serve_api(stack: ExitStack, node: FakeNode, stats: Stats) -> Callable[..., A
     """`serve_api(connections_max=..., address=...)`: a running API server of the fake node."""
 
     def serve(connections_max: int = 100, address: Address = LOOPBACK) -> ApiServer:
-        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node)
+        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node, Load())
         server.start()
         stack.callback(server.stop, 0)
         return server

@@ -142,8 +142,9 @@ def gateway(stack, pool, stats, serve_peers):
         GeventRuntime(pool).call(peer, P2pPing(), 5.0)
     node = Gateway(Peer(1, "127.0.0.1:1"))
     node.owner = peers[0]
-    express = Express(node, pool, stats, TIMEOUT_S)
-    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, express)
+    load = Load()
+    express = Express(node, pool, stats, TIMEOUT_S, load)
+    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, load, express)
     server.start()
     stack.callback(server.stop, 0)
     return SimpleNamespace(node=node, peers=peers, server=server, express=express, address=server.address)
@@ -439,3 +440,22 @@ def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, 
     tools.wait_for(lambda: gateway.server._load.under_way == 20)
     client.sock.close()
     tools.wait_for(lambda: gateway.server._load.under_way == 0)
+
+
+def test_when_much_is_asked_late_owners_are_waited_for_alone(gateway, dial, tools, node, monkeypatch):
+    """To ask their replicas as well would be more of what there is too much of."""
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    gateway.node.patience_s = 0.01
+    monkeypatch.setattr(gateway.server._load, "_least", 0)
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)))
+    tools.wait_for(lambda: late)
+    gevent.sleep(0.02)
+    gateway.express.tend()
+    gevent.sleep(0.02)
+    assert gateway.node.long_way == []
+    late[0](None)
+    assert client.read(37) == success(tools.key(1), b"o")

@@ -123,3 +123,14 @@ def test_one_node_of_four_that_stands_still_has_nothing_refused_while_there_is_r
 def test_what_is_remembered_to_be_looked_at_stays_little(world):
     world.run(3, come=200, answer=1)
     assert len(world.load._looked_at) < 40
+
+
+def test_a_node_is_pressed_when_much_is_under_way_or_the_bound_is_lowered(world):
+    assert not world.load.is_pressed
+    for _ in range(LEAST + 1):
+        world.come()
+    assert world.load.is_pressed
+    world.answer(world.queue.popleft())
+    assert not world.load.is_pressed
+    world.load.under_way_max = MOST / 2
+    assert world.load.is_pressed

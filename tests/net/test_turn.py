@@ -52,3 +52,20 @@ def test_timers_run_between_the_reads_of_many_busy_connections(serve_api, dial, 
     looker.kill()
     turns = sum(seconds > TURN_S_MAX / 2 for seconds in late)
     assert turns >= clients * 0.002 / (3 * TURN_S_MAX), "the timer ran between them"
+
+
+def test_what_ends_work_goes_before_what_begins_some_and_both_go_on():
+    gevent.sleep(0.001)
+    turn, order = this_turn(), []
+
+    def work(name):
+        order.append(name)
+        sleep(2 * TURN_S_MAX)
+
+    for number in (1, 2):
+        turn.put_off(lambda number=number: work(f"begin {number}"))
+    for number in (1, 2):
+        turn.put_off(lambda number=number: work(f"end {number}"), first=True)
+    while len(order) < 4:
+        gevent.sleep(0.001)
+    assert order == ["end 1", "begin 1", "end 2", "begin 2"]
