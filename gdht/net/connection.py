@@ -172,7 +172,6 @@ class Connection:
         if theirs.peer.ident != self.peer.ident:
             stream.close()
             raise Refused(f"another node answers at {self.peer.address}: {theirs.peer}")
-        stream.brings_answers = True
         self._stream = stream
         self.state = ConnectionState.OPEN
         self.opened = True

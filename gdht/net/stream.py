@@ -49,7 +49,6 @@ class Stream:
     """One connection. Read by a single greenlet; written from anywhere, the event loop's callbacks included.
 
     plane: `api` or `p2p`, the label of the byte counters. unsent_bytes: written, but not taken by the kernel yet.
-    brings_answers: what is read ends work that waits for it, so it goes before others when turns are long.
     input_ended: `stop_reading` was called, so the end of the input says nothing about the other side.
     """
 
@@ -74,7 +73,6 @@ class Stream:
         "_timer",
         "_turn",
         "_writable",
-        "brings_answers",
         "input_ended",
         "unsent_bytes",
     )
@@ -102,7 +100,6 @@ class Stream:
         self._drained: Event | None = None
         self.unsent_bytes = 0
         self.input_ended = False
-        self.brings_answers = False
         self._input_taken = False
         self._reader: Waiter | None = None
         self._take: Callable[[bytes], Any] = bytes
@@ -138,7 +135,7 @@ class Stream:
         """Called by the event loop. In a turn that is long already, the read is put off to the next."""
         if not was_put_off and perf_counter() - self._turn.began_s > TURN_S_MAX:
             self._readable.stop()
-            self._turn.put_off(self._resume, first=self.brings_answers)
+            self._turn.put_off(self._resume)
             return
         try:
             size = self._sock.recv_into(self._buffer)

@@ -26,7 +26,6 @@ class Turn:
         loop = self.hub.loop
         self.began_s = perf_counter()
         self._waiting: deque[Callable[[], object]] = deque()
-        self._first: deque[Callable[[], object]] = deque()
         self._ending: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
         self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
@@ -48,12 +47,9 @@ class Turn:
                 self._waiting.remove(go_on)
             raise
 
-    def put_off(self, go_on: Callable[[], object], *, first: bool = False) -> None:
-        """Have this called by the event loop in a later turn, after those that gave way before. Switches: no.
-
-        first: before those instead, by turns; for what ends work, where others begin some.
-        """
-        (self._first if first else self._waiting).append(go_on)
+    def put_off(self, go_on: Callable[[], object]) -> None:
+        """Have this called by the event loop in a later turn, after those that gave way before. Switches: no."""
+        self._waiting.append(go_on)
         if not self._next.active:
             self._next.start(self._go_on)
 
@@ -78,13 +74,11 @@ class Turn:
     def _go_on(self) -> None:
         """Called in the hub, after a poll."""
         self._next.stop()
-        while self._first or self._waiting:
-            for queue in (self._first, self._waiting):
-                if queue:
-                    queue.popleft()()
+        while self._waiting:
+            self._waiting.popleft()()
             if self.is_long():
                 break
-        if self._first or self._waiting:
+        if self._waiting:
             self._next.start(self._go_on)
 
 
