@@ -15,7 +15,7 @@ STEADY_MINUTES ?= 60
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run ring test lint types unit format bench storm stalls steady simulate soak constraints clean
+.PHONY: help run ring test lint types unit format bench storm stalls overload steady simulate soak constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,9 @@ storm: $(INSTALLED) ## a million puts into one node with a disk: time, memory, r
 
 stalls: $(INSTALLED) ## how long each thing that a node does holds its event loop (3 minutes at most)
 	$(BIN)/python benchmarks/stalls.py
+
+overload: $(INSTALLED) ## a ring gets more than it can serve: latency, refusals, memory, recovery (3 minutes at most)
+	$(BIN)/python benchmarks/overload.py --write benchmarks/overload.md
 
 steady: $(INSTALLED) ## a steady load on a ring of three: nothing that a node holds may grow (STEADY_MINUTES=60)
 	$(BIN)/python benchmarks/steady.py --minutes $(STEADY_MINUTES)

@@ -4,9 +4,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "benchmarks"
@@ -39,7 +39,9 @@ class Result:
     """What one run measured.
 
     answers: those in the measured time, of which the rate is made; all_answers: those of the warmup and of the end too.
-    latency_us: by percentile: p50, p90, p99, p99.9, max. cpu_s: the generator's own, in the measured time.
+    latency_us: by percentile: p50, p90, p99, p99.9, max; success_us, failure_us: of those answers alone. cpu_s: the
+    generator's own, in the measured time. ended_s: when that ended, by `time.monotonic()`. waiting: sent and not
+    answered then; unsent: due by then, but kept back as too many were waiting.
     """
 
     requests_per_s: float
@@ -51,6 +53,11 @@ class Result:
     seconds: float
     cpu_s: float
     latency_us: dict[str, float]
+    success_us: dict[str, float] = field(default_factory=dict)
+    failure_us: dict[str, float] = field(default_factory=dict)
+    ended_s: float = 0.0
+    waiting: int = 0
+    unsent: int = 0
 
     @classmethod
     def parse(cls, line: str) -> "Result":
@@ -74,14 +81,50 @@ def compile_c(name: str) -> Path:
     return program
 
 
+@dataclass(frozen=True)
+class Slice:
+    """The answers of one `--interval`. ended_s: by `time.monotonic()`; latency_us: as in Result."""
+
+    ended_s: float
+    successes: int
+    failures: int
+    latency_us: dict[str, float]
+
+
+class Load:
+    """A run that goes on while others do something else; killed at the end of the `with` block, if it is not over.
+
+    addresses: host:port; the connections are spread over them. Raises: NoCompilerError.
+    """
+
+    def __init__(
+        self, requests: Path, addresses: Sequence[str], shape: Shape, seconds: float, options: Sequence[str]
+    ) -> None:
+        command = [str(compile_c("load")), "--requests", str(requests), "--seconds", f"{seconds:g}"]
+        command += ["--connections", str(shape.connections), "--pipeline", str(shape.pipeline), *options, *addresses]
+        self._timeout_s = seconds + RUN_S_MAX
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def result(self) -> tuple[Result, list[Slice]]:
+        """Wait for its end; what it measured. Raises: LoadError."""
+        out, errors = self._process.communicate(timeout=self._timeout_s)
+        if self._process.returncode:
+            raise LoadError(errors.strip() or f"ended with {self._process.returncode}")
+        *slices, last = out.splitlines()
+        return Result.parse(last), [Slice(**json.loads(line)) for line in slices]
+
+
 def load(requests: Path, addresses: Sequence[str], shape: Shape, seconds: float, *options: str) -> Result:
-    """One run. addresses: host:port; the connections are spread over them. Raises: LoadError, NoCompilerError."""
-    command = [str(compile_c("load")), "--requests", str(requests), "--seconds", f"{seconds:g}"]
-    command += ["--connections", str(shape.connections), "--pipeline", str(shape.pipeline), *options, *addresses]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + RUN_S_MAX, check=False)
-    if done.returncode:
-        raise LoadError(done.stderr.strip() or f"ended with {done.returncode}")
-    return Result.parse(done.stdout)
+    """One run, to its end. Raises: LoadError, NoCompilerError."""
+    with Load(requests, addresses, shape, seconds, options) as running:
+        return running.result()[0]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
  * and times every answer. One thread, one epoll loop, nothing but libc. Prints one line of JSON.
  *
  * load --requests FILE [--connections 64] [--pipeline 1] [--seconds 1] [--warmup 0.2] [--protocol api|resp]
- *      [--value-bytes N] [--once] [--stall 10] host:port [host:port ...]
+ *      [--value-bytes N] [--once] [--rate N [--interval S]] [--stall 10] host:port [host:port ...]
  *
  * FILE holds whole requests, one after another. Every connection walks through them in turn, each from another place;
  * connections are spread over the addresses. Answers come in the order of the requests. With `--protocol api` they
@@ -10,7 +10,13 @@
  * ask for their answer (bit 0 of `reserved`); a request of type 652 is for a server that echoes. With `--protocol
  * resp` (redis) requests are SET and GET, and a value must begin with its key. A GET's value of another length than
  * --value-bytes, or another key, is a mismatch. Answers that come during the warmup or after the end are checked, not
- * counted. --once sends each request once, whatever --seconds says. Exit code: 0, 1 the run failed, 2 used wrongly.
+ * counted. --once sends each request once, whatever --seconds says.
+ *
+ * --rate sends so many requests per second, at even intervals over all connections, whether or not answers have come;
+ * latency counts from the moment at which a request was to be sent. Then --pipeline is how many may be without an answer
+ * on one connection: more wait in this program, and `unsent` says how many still did at the end, `waiting` how many had
+ * been sent and not answered. With --interval each such time's answers are told on a line of their own before the last
+ * line. Exit code: 0, 1 the run failed, 2 used wrongly.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,6 +33,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +48,7 @@ enum {
     CONNECTIONS_MAX = 10000,
     PIPELINE_MAX = 65536,
     RESP_LINE_BYTES_MAX = 512,
+    TICK_NS = 250000, /* how late a request may be sent with --rate */
     SUB_BUCKET_BITS = 7, /* buckets of less than 1 % */
     SUB_BUCKETS = 1 << SUB_BUCKET_BITS,
     BUCKETS = (64 - SUB_BUCKET_BITS + 1) * SUB_BUCKETS,
@@ -53,6 +61,13 @@ typedef struct {
 } Request;
 
 typedef enum { SUCCESS, FAILURE, PARTIAL, BROKEN } Kind;
+enum { SUCCESSES = 1 << SUCCESS, FAILURES = 1 << FAILURE };
+
+/* The answers of one kind, and how long they took. */
+typedef struct {
+    uint64_t count, max_ns;
+    uint64_t buckets[BUCKETS];
+} Latencies;
 
 typedef struct {
     Kind kind;
@@ -69,14 +84,14 @@ typedef struct {
     uint64_t limit;     /* how many it may send ever */
     size_t position;    /* in the file, of the next byte to send */
     uint64_t sent_bytes_due;
-    uint64_t *sent_ns;  /* when each request in flight was sent; a ring of `pipeline` places */
+    uint64_t *sent_ns;  /* when each request in flight was, or was to be, sent; a ring of `pipeline` places */
     uint8_t *input;
     size_t input_bytes;
 } Connection;
 
 static struct {
     int connections, pipeline;
-    double seconds, warmup, stall;
+    double seconds, warmup, stall, rate, interval;
     bool resp, once;
     long value_bytes;
     const char *file;
@@ -88,11 +103,10 @@ static Request *requests; /* one more than there are: the last one starts at the
 static uint64_t request_count;
 static Connection *connections;
 
-static struct {
-    uint64_t successes, failures, mismatches, max_ns;
-    uint64_t all_answers; /* those that are not counted too */
-    uint64_t buckets[BUCKETS];
-} counted;
+static Latencies counted[2], slice[2]; /* by kind; slice: those of the present --interval */
+static uint64_t mismatches;
+static uint64_t all_answers; /* those that are not counted too */
+static uint64_t began_sending_ns, slice_ends_ns;
 static bool counting, ending;
 static uint64_t in_flight;
 
@@ -141,13 +155,19 @@ static double bucket_middle(size_t bucket) {
     return ((double)(bucket - shift * SUB_BUCKETS) + 0.5) * (double)(1ull << shift);
 }
 
-static double percentile_us(double share) {
-    uint64_t total = counted.successes + counted.failures, seen = 0;
-    for (size_t bucket = 0; bucket < BUCKETS; bucket++) {
-        seen += counted.buckets[bucket];
+static double percentile_us(const Latencies *of, unsigned kinds, double share) {
+    uint64_t total = 0, most = 0, seen = 0;
+    for (int kind = SUCCESS; kind <= FAILURE; kind++) {
+        if (!(kinds & 1u << kind)) continue;
+        total += of[kind].count;
+        if (of[kind].max_ns > most) most = of[kind].max_ns;
+    }
+    for (size_t bucket = 0; bucket < BUCKETS && total; bucket++) {
+        for (int kind = SUCCESS; kind <= FAILURE; kind++)
+            if (kinds & 1u << kind) seen += of[kind].buckets[bucket];
         if (seen && (double)seen >= share * (double)total) {
-            double middle = bucket_middle(bucket), most = (double)counted.max_ns;
-            return (middle < most ? middle : most) / 1000;
+            double middle = bucket_middle(bucket);
+            return (share < 1 && middle < (double)most ? middle : (double)most) / 1000;
         }
     }
     return 0;
@@ -247,18 +267,21 @@ static bool fits(const Request *request, const Answer *answer) {
            answer->value_bytes == (size_t)options.value_bytes;
 }
 
+static void note(Latencies *latencies, uint64_t took_ns) {
+    latencies->count++;
+    latencies->buckets[bucket_of(took_ns)]++;
+    if (took_ns > latencies->max_ns) latencies->max_ns = took_ns;
+}
+
 static void count(Connection *connection, const Answer *answer, uint64_t now) {
     const Request *request = &requests[(connection->first + connection->answered) % request_count];
     uint64_t took_ns = now - connection->sent_ns[connection->answered % (uint64_t)options.pipeline];
-    counted.mismatches += !fits(request, answer);
-    counted.all_answers++;
+    mismatches += !fits(request, answer);
+    all_answers++;
     connection->answered++;
     in_flight--;
-    if (!counting) return;
-    counted.successes += answer->kind == SUCCESS;
-    counted.failures += answer->kind == FAILURE;
-    counted.buckets[bucket_of(took_ns)]++;
-    if (took_ns > counted.max_ns) counted.max_ns = took_ns;
+    if (slice_ends_ns) note(&slice[answer->kind], took_ns);
+    if (counting) note(&counted[answer->kind], took_ns);
 }
 
 /* Count the whole answers of what has been read, and keep the rest. */
@@ -324,14 +347,22 @@ static void flush_out(Connection *connection) {
     }
 }
 
-/* Send as many requests as are missing in flight. */
+/* When a request of a connection is to be sent with --rate. number: counts from 0 for its first one. */
+static uint64_t due_ns(const Connection *connection, uint64_t number) {
+    uint64_t place = number * (uint64_t)options.connections + (uint64_t)(connection - connections);
+    return began_sending_ns + (uint64_t)((double)place * 1e9 / options.rate);
+}
+
+/* Send as many requests as are missing in flight, or as are due. */
 static void refill(Connection *connection, uint64_t now) {
     uint64_t upto = connection->answered + (uint64_t)options.pipeline;
     if (upto > connection->limit) upto = connection->limit;
     while (!ending && connection->allowed < upto) {
+        uint64_t due = options.rate ? due_ns(connection, connection->allowed) : now;
+        if (due > now) break;
         Request *request = &requests[(connection->first + connection->allowed) % request_count];
         connection->sent_bytes_due += request[1].start - request->start;
-        connection->sent_ns[connection->allowed % (uint64_t)options.pipeline] = now;
+        connection->sent_ns[connection->allowed % (uint64_t)options.pipeline] = due;
         connection->allowed++;
         in_flight++;
     }
@@ -357,6 +388,20 @@ static void receive(Connection *connection) {
 
 /* -- the run ------------------------------------------------------------------------------------------------------- */
 
+static int start_ticking(int poll) {
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct itimerspec every = {{0, TICK_NS}, {0, TICK_NS}};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (timer < 0 || timerfd_settime(timer, 0, &every, NULL) || epoll_ctl(poll, EPOLL_CTL_ADD, timer, &event))
+        fail(1, "no timer: %s", strerror(errno));
+    return timer;
+}
+
+static void refill_all(void) {
+    uint64_t now = now_ns();
+    for (int number = 0; number < options.connections; number++) refill(&connections[number], now);
+}
+
 static int start(char **addresses, int address_count) {
     int poll = epoll_create1(EPOLL_CLOEXEC);
     connections = take((size_t)options.connections, sizeof *connections);
@@ -367,57 +412,97 @@ static int start(char **addresses, int address_count) {
         place(connection, (uint64_t)number);
         if (epoll_ctl(poll, EPOLL_CTL_ADD, connection->fd, &event)) fail(1, "epoll: %s", strerror(errno));
     }
-    for (int number = 0; number < options.connections; number++) refill(&connections[number], now_ns());
+    began_sending_ns = now_ns();
+    if (options.interval) slice_ends_ns = began_sending_ns + (uint64_t)(options.interval * 1e9);
+    refill_all();
     return poll;
 }
 
-/* Serve the connections until a moment, or until no request is in flight. */
-static void play(int poll, uint64_t until_ns) {
+static void print_latencies(const char *name, const Latencies *of, unsigned kinds) {
+    printf("\"%s\": {\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f, \"max\": %.1f}", name,
+           percentile_us(of, kinds, 0.5), percentile_us(of, kinds, 0.9), percentile_us(of, kinds, 0.99),
+           percentile_us(of, kinds, 0.999), percentile_us(of, kinds, 1));
+}
+
+/* The lines of all intervals that are over by now. */
+static void end_slices(uint64_t now) {
+    for (; slice_ends_ns && now >= slice_ends_ns; slice_ends_ns += (uint64_t)(options.interval * 1e9)) {
+        printf("{\"ended_s\": %.3f, \"successes\": %llu, \"failures\": %llu, ", (double)slice_ends_ns / 1e9,
+               (unsigned long long)slice[SUCCESS].count, (unsigned long long)slice[FAILURE].count);
+        print_latencies("latency_us", slice, SUCCESSES | FAILURES);
+        puts("}");
+        memset(slice, 0, sizeof slice);
+    }
+}
+
+/* Serve the connections until a moment, or until no request is in flight and none is to come. timer: -1: none. */
+static void play(int poll, int timer, uint64_t until_ns) {
     struct epoll_event events[EVENTS_MAX];
-    uint64_t now = now_ns(), last_ns = now, stall_ns = (uint64_t)(options.stall * 1e9);
-    while (in_flight && now < until_ns) {
+    uint64_t now = now_ns(), last_ns = now, stall_ns = (uint64_t)(options.stall * 1e9), ticks;
+    while ((in_flight || (timer >= 0 && !ending)) && now < until_ns) {
         uint64_t wait_ns = last_ns + stall_ns - now;
         if (wait_ns > until_ns - now) wait_ns = until_ns - now;
         int ready = epoll_wait(poll, events, EVENTS_MAX, (int)(wait_ns / 1000000) + 1);
+        bool heard = !in_flight;
         if (ready < 0 && errno != EINTR) fail(1, "epoll: %s", strerror(errno));
         for (int number = 0; number < ready; number++) {
             Connection *connection = events[number].data.ptr;
+            if (!connection) {
+                if (read(timer, &ticks, sizeof ticks) > 0) refill_all();
+                continue;
+            }
+            heard = true;
             if (events[number].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(connection);
             if (connection->sent_bytes_due) flush_out(connection);
         }
         now = now_ns();
-        if (ready > 0) last_ns = now;
+        end_slices(now);
+        if (heard) last_ns = now;
         if (now - last_ns >= stall_ns)
             fail(1, "no answer for %g s; %llu are missing", options.stall, (unsigned long long)in_flight);
     }
 }
 
-static void print(double seconds, double cpu) {
-    unsigned long long answers = counted.successes + counted.failures;
+/* How many requests are due by now and not sent. */
+static uint64_t unsent(uint64_t now) {
+    uint64_t due = 0;
+    for (int number = 0; options.rate && number < options.connections; number++)
+        for (uint64_t next = connections[number].allowed; due_ns(&connections[number], next) <= now; next++) due++;
+    return due;
+}
+
+static void print(double seconds, double cpu, uint64_t ended_ns, uint64_t waiting, uint64_t left) {
+    unsigned long long successes = counted[SUCCESS].count, failures = counted[FAILURE].count;
     printf("{\"requests_per_s\": %.1f, \"answers\": %llu, \"successes\": %llu, \"failures\": %llu, ",
-           (double)answers / seconds, answers, (unsigned long long)counted.successes,
-           (unsigned long long)counted.failures);
-    printf("\"mismatches\": %llu, \"all_answers\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"latency_us\": ",
-           (unsigned long long)counted.mismatches, (unsigned long long)counted.all_answers, seconds, cpu);
-    printf("{\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f, \"max\": %.1f}}\n", percentile_us(0.5),
-           percentile_us(0.9), percentile_us(0.99), percentile_us(0.999), (double)counted.max_ns / 1000);
+           (double)(successes + failures) / seconds, successes + failures, successes, failures);
+    printf("\"mismatches\": %llu, \"all_answers\": %llu, \"seconds\": %.6f, \"cpu_seconds\": %.6f, ",
+           (unsigned long long)mismatches, (unsigned long long)all_answers, seconds, cpu);
+    printf("\"ended_s\": %.3f, \"waiting\": %llu, \"unsent\": %llu, ", (double)ended_ns / 1e9,
+           (unsigned long long)waiting, (unsigned long long)left);
+    print_latencies("latency_us", counted, SUCCESSES | FAILURES);
+    fputs(", ", stdout);
+    print_latencies("success_us", counted, SUCCESSES);
+    fputs(", ", stdout);
+    print_latencies("failure_us", counted, FAILURES);
+    puts("}");
 }
 
 static uint64_t after_ns(uint64_t from_ns, double seconds) { return from_ns + (uint64_t)(seconds * 1e9); }
 
 static void run(char **addresses, int address_count) {
     int poll = start(addresses, address_count);
-    if (!options.once) play(poll, after_ns(now_ns(), options.warmup));
+    int timer = options.rate ? start_ticking(poll) : -1;
+    if (!options.once) play(poll, timer, after_ns(now_ns(), options.warmup));
     counting = true;
     uint64_t began_ns = now_ns();
     double cpu = cpu_seconds();
-    play(poll, options.once ? UINT64_MAX : after_ns(began_ns, options.seconds));
-    double seconds = (double)(now_ns() - began_ns) / 1e9;
+    play(poll, timer, options.once ? UINT64_MAX : after_ns(began_ns, options.seconds));
+    uint64_t ended_ns = now_ns(), waiting = in_flight, left = unsent(ended_ns);
     cpu = cpu_seconds() - cpu;
     counting = false;
     ending = true;
-    play(poll, UINT64_MAX); /* what is in flight must be answered too, and leaves the next run in peace */
-    print(seconds, cpu);
+    play(poll, timer, UINT64_MAX); /* what is in flight must be answered too, and leaves the next run in peace */
+    print((double)(ended_ns - began_ns) / 1e9, cpu, ended_ns, waiting, left);
 }
 
 static double number_of(const char *text, double least, double most) {
@@ -437,6 +522,8 @@ static void set_option(int option, const char *text) {
     case 't': options.stall = number_of(text, 0.1, 86400); break;
     case 'v': options.value_bytes = (long)number_of(text, 0, 65495); break;
     case 'o': options.once = true; break;
+    case 'a': options.rate = number_of(text, 1, 1e7); break;
+    case 'i': options.interval = number_of(text, 0.01, 3600); break;
     case 'f':
         options.resp = !strcmp(text, "resp");
         if (!options.resp && strcmp(text, "api")) fail(2, "the protocol is api or resp");
@@ -451,11 +538,14 @@ int main(int argc, char **argv) {
         {"pipeline", required_argument, NULL, 'p'}, {"seconds", required_argument, NULL, 's'},
         {"warmup", required_argument, NULL, 'w'},   {"protocol", required_argument, NULL, 'f'},
         {"stall", required_argument, NULL, 't'},    {"value-bytes", required_argument, NULL, 'v'},
-        {"once", no_argument, NULL, 'o'},           {NULL, 0, NULL, 0},
+        {"once", no_argument, NULL, 'o'},           {"rate", required_argument, NULL, 'a'},
+        {"interval", required_argument, NULL, 'i'}, {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) set_option(option, optarg);
     if (!options.file || optind == argc) fail(2, "--requests FILE and a host:port are needed");
+    if (options.rate && options.once) fail(2, "--once sends as fast as it can");
+    if (options.interval && !options.rate) fail(2, "--interval goes with --rate");
     read_file();
     index_requests();
     run(argv + optind, argc - optind);

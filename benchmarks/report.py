@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cores
 import others
 import ringed
 import single
@@ -61,6 +62,21 @@ with 3 copies, pipelined, is. Each is at its best, and used as its users do:
   put of a key replaces the value before. The 32 nodes of OpenDHT are 8 processes of 4, those of gdht are 32 processes.
 - A put has succeeded in gdht when a majority of its copies is stored, in kademlia when one is, in OpenDHT when it says
   that it is done. gdht answers a get with the newest version.
+"""
+
+CORES_TEXT = """Clients spread over all nodes, 64 connections, one request at a time each. CPU is measured: of all nodes
+together and of the generator, for each request, the kernel's work in it. A single node has one core and one copy, the
+generator the other core; larger rings and the generator share all cores, with no core of their own. *Busy* is
+requests/s x (nodes + generator): so many cores worked. A GET in a larger ring is more often another node's.
+"""
+
+EXPECTED_TEXT = """**Computed, not measured**: {cores} cores with {nodes} nodes, clients spread over all. Requests/s =
+{cores} cores x the busy share of the ring of 2 / CPU time of a request in the ring of {nodes}. The busy share is *busy*
+of the cores that there were. It assumes that a request costs on {cores} cores what it costs here, that {nodes} nodes
+keep as many cores as busy as 2 nodes and the generator keep those here, and that keys and clients are spread evenly.
+*With the generator*: its CPU time is taken off too, as if it ran on the same machine; *without*: as if the load came
+from elsewhere, at the same cost to the nodes. *Times one node*: the latter beside the single node above, which has one
+core, one copy, and every record itself.
 """
 
 CEILING_TEXT = """The generator is one process in C. This is what it reaches with servers that only echo, one in C like
@@ -158,6 +174,43 @@ def section(title: str, text: str, comparisons: Sequence[Comparison], base: str,
     return f"## {title}\n\n{text}\n" + "\n".join(parts)
 
 
+def cores_section(comparisons: Sequence[Comparison]) -> str:
+    """What rings of 1, 2 and 4 nodes cost here, and what a machine with more cores would serve."""
+    found = cores.costs(comparisons)
+    if not found:
+        return ""
+    measured = table(
+        ["", "copies", "nodes", "requests/s", "nodes, CPU us", "generator, CPU us", "busy cores"],
+        [
+            [
+                each.operation,
+                str(min(each.copies, each.nodes)),
+                str(each.nodes),
+                f"{each.per_s:,.0f}",
+                figures(each.nodes_us),
+                figures(each.generator_us),
+                figures(each.busy_cores),
+            ]
+            for each in found
+        ],
+    )
+    computed = table(
+        ["", "copies", "computed requests/s, with the generator", "without", "times one node"],
+        [
+            [
+                each.operation,
+                str(each.copies),
+                f"{each.with_generator_per_s:,.0f}",
+                f"{each.alone_per_s:,.0f}",
+                figures(each.times_one_node) if each.times_one_node else "",
+            ]
+            for each in cores.expected(found)
+        ],
+    )
+    text = EXPECTED_TEXT.format(cores=cores.CORES, nodes=cores.CORES_NODES)
+    return f"## What more cores would bring\n\n{CORES_TEXT}\n{measured}\n{text}\n{computed}"
+
+
 def latency_section(comparisons: Sequence[Comparison]) -> str:
     """The percentiles of what is worth it."""
     rows = [
@@ -234,6 +287,7 @@ def page(findings: Findings, settings: Settings, plots: Sequence[Path] = ()) -> 
         pictures,
         section("One node", NODE_TEXT, findings.named("node"), single.DICT),
         section("Rings", RING_TEXT, findings.named("ring"), ringed.RELAY),
+        cores_section(findings.comparisons),
         section("Beside other systems", others_text, findings.named("others"), others.BASE, inverted=True),
         latency_section(findings.comparisons),
         profile_section(findings.profiles),

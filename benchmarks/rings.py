@@ -24,10 +24,14 @@ REDIS_S_MAX = 10.0
 
 @dataclass(frozen=True)
 class Served:
-    """Something that listens. addresses: where clients reach it, host:port; pids: all its processes."""
+    """Something that listens.
+
+    addresses: where clients reach it, host:port; pids: all its processes; admin: of its first node, when it is a ring.
+    """
 
     addresses: list[str]
     pids: list[int]
+    admin: str = ""
 
     def fill(self, requests: Requests) -> None:
         """Send each request once, until all have succeeded. Raises: StartError."""
@@ -64,7 +68,7 @@ def start_ring(children: Children, nodes: int, data: Path | None = None, first: 
             addresses.append(api)
     addresses += [child.expect(r"api=(\S+)")[1] for child in started[1:]]
     wait_until_ideal(admin, nodes)
-    return Served(addresses, [child.pid for child in started])
+    return Served(addresses, [child.pid for child in started], admin)
 
 
 def wait_until_ideal(admin: str, nodes: int) -> None:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,13 @@ from tests.conftest import IN_CI
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # last: what is named like a module of ours stays what it is
 
-from generator import COMPILERS, LoadError, Result, Shape, load  # noqa: E402
+from cores import Cost, costs, expected  # noqa: E402
+from generator import COMPILERS, Load, LoadError, Result, Shape, Slice, load  # noqa: E402
 from layers import group_of, shares  # noqa: E402
 from measure import Case, Comparison, Sample, Spread  # noqa: E402
+from overload import Case as Overload  # noqa: E402
+from overload import Seen, percentile_s, recovered_s  # noqa: E402
+from overload import page as overload_page  # noqa: E402
 from processes import Children  # noqa: E402
 from records import RECORDS, VALUE_BYTES, key, value  # noqa: E402
 from report import Findings, Settings, figures, page, table  # noqa: E402
@@ -152,6 +157,55 @@ def test_an_answer_that_does_not_come_or_is_none_ends_the_run(tmp_path):
         once(requests, address)
 
 
+@needs_compiler
+def test_at_a_rate_requests_are_sent_when_they_are_due_and_the_intervals_add_up(children):
+    served = start_raw(children, "dict")
+    gets = api_requests("GET", 1)
+    options = [*gets.options, "--rate", "1000", "--interval", "0.1", "--warmup", "0"]
+    with Load(gets.file, served.addresses, Shape(3, 16), 0.5, options) as running:
+        result, slices = running.result()
+    assert 0 < result.answers <= 501
+    assert result.failures == result.answers
+    assert result.failure_us == result.latency_us
+    assert result.success_us["max"] == 0
+    assert all(each.successes == 0 for each in slices)
+    assert 0 < sum(each.failures for each in slices) <= result.all_answers
+    times = [each.ended_s for each in slices]
+    assert times == sorted(times)
+
+
+@needs_compiler
+def test_at_a_rate_what_a_server_keeps_waiting_counts_from_when_it_was_due(tmp_path):
+    requests = written(tmp_path, get_frame(key(1)))
+    answer = struct.pack("!HH", 36, FAILURE) + key(1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                pause_s = 0.3
+                while client.recv(1 << 16):
+                    time.sleep(pause_s)
+                    pause_s = 0
+                    client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with Load(requests, [address], Shape(1, 1), 0.35, ["--rate", "100", "--warmup", "0"]) as running:
+            result, _ = running.result()
+        thread.join()
+    assert result.latency_us["max"] >= 300_000
+    late = result.latency_us["p50"] >= 1_000
+    assert late, "those that were due meanwhile, and sent one by one afterwards, count from when they were due"
+
+
+@needs_compiler
+def test_a_rate_does_not_go_with_once(tmp_path):
+    with pytest.raises(LoadError, match="once"):
+        once(written(tmp_path, get_frame(key(1))), "127.0.0.1:1", "--rate", "10")
+
+
 # The servers to compare with ------------------------------------------------------------------------------------------
 
 
@@ -183,7 +237,7 @@ def test_children_do_not_outlive_the_block():
 
 
 def test_the_programs_say_how_they_are_used():
-    for program in ("throughput.py", "storm.py", "repair.py"):
+    for program in ("throughput.py", "storm.py", "repair.py", "overload.py"):
         done = subprocess.run([sys.executable, BENCHMARKS / program, "--help"], capture_output=True, check=False)
         assert (done.returncode, b"--write" in done.stdout) == (0, True), done.stderr
 
@@ -259,6 +313,80 @@ def test_the_page_tells_ratios_failures_and_what_is_missing():
 
 def test_without_anything_measured_the_page_is_still_one():
     assert "not measured" in page(Findings(), SETTINGS)
+
+
+# What more cores would bring ------------------------------------------------------------------------------------------
+
+
+def test_what_more_cores_bring_is_worked_out_from_the_cpu_time_of_requests(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    two = Cost("GET", 1, 2, per_s=20_000, nodes_us=60, generator_us=15)
+    four = Cost("GET", 1, 4, per_s=15_000, nodes_us=80, generator_us=20)
+    assert two.busy_cores == 1.5
+    (row,) = expected([two, four])
+    assert row.with_generator_per_s == 4 * 0.75 * 1e6 / 100
+    assert row.alone_per_s == 4 * 0.75 * 1e6 / 80
+    assert row.times_one_node is None
+    one = Cost("GET", 1, 1, per_s=25_000, nodes_us=30, generator_us=10)
+    assert expected([one, two, four])[0].times_one_node == 1.5
+    assert expected([four]) == [], "how busy the cores are is not known"
+
+
+def test_costs_are_those_of_clients_that_are_spread_over_all_nodes():
+    samples = {Case(operation, "gdht, 3 copies, memory"): [sample(100.0)] for operation in ("GET", "PUT")}
+    ring = Comparison("ring 2 spread 64x1", "", samples)
+    gateway = Comparison("ring 2 gateway 64x1", "", samples)
+    assert costs([gateway]) == []
+    assert [(each.operation, each.copies, each.nodes) for each in costs([ring])] == [("GET", 3, 2), ("PUT", 3, 2)]
+    assert costs([ring])[0].generator_us == 2500.0
+    assert "GET | 1 | 1 | 50 | 12.5" in page(Findings([made_up([50.0], [100.0])]), SETTINGS)
+
+
+# An overload ----------------------------------------------------------------------------------------------------------
+
+
+def slices(*told: tuple[int, int, float]) -> list[Slice]:
+    """One for each tenth of a second from 0 on: successes, failures, the p99 in milliseconds."""
+    return [
+        Slice((number + 1) / 10, successes, failures, dict.fromkeys(PERCENTILES, 1000 * ms))
+        for number, (successes, failures, ms) in enumerate(told)
+    ]
+
+
+GOOD, SLOW, REFUSED, SILENT = (50, 0, 5.0), (50, 0, 300.0), (40, 10, 5.0), (0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        ([GOOD, GOOD, GOOD], 0.0),
+        ([SLOW, REFUSED, GOOD, GOOD, GOOD], 0.2),
+        ([GOOD, GOOD, SILENT, GOOD, GOOD, GOOD], 0.3),
+        ([SLOW, GOOD, GOOD], None),
+    ],
+)
+def test_a_ring_has_recovered_when_another_clients_answers_are_as_before(after, seconds):
+    told = slices(GOOD, GOOD, SLOW, SLOW, *after)
+    assert recovered_s(told, 0.2, 0.4) == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_percentile_is_that_of_what_was_counted_in_between():
+    buckets = ("0.001", "0.01", "0.1", "+Inf")
+    before = {f'hold_bucket{{le="{bound}"}}': 100.0 for bound in buckets}
+    counts = dict(zip(buckets, (150.0, 198.0, 200.0, 200.0), strict=True))
+    after = {f'hold_bucket{{le="{bound}"}}': count for bound, count in counts.items()}
+    assert [percentile_s(before, after, "hold", share) for share in (0.5, 0.98, 0.99)] == [0.001, 0.01, 0.1]
+    assert percentile_s(after, after, "hold", 0.99) == 0.0
+
+
+def test_the_report_of_an_overload_tells_what_was_refused_and_how_soon_it_was_over():
+    times = {"success_us": PERCENTILES, "failure_us": PERCENTILES, "waiting": 7, "unsent": 3}
+    result = Result(100.0, 200, 150, 50, 0, 200, 2.0, 0.1, PERCENTILES, **times)
+    seen = Seen(result, slices(GOOD, SLOW, SLOW, GOOD, GOOD, GOOD), 0.1, 0.2, 61.5, 0.005, 0.001, 50.0, 12.5)
+    text = overload_page(1, {"GET": 50.0, "PUT": 20.0}, {Overload("GET", 2.0): [seen]})
+    assert "| GET, 2 x | 100 | 75 | 25% | 0.10 | 0.30 (0.30) | 0.50 | 0.30 | 10 |" in text
+    assert "| 0.1 (0.1) |" in text
+    assert "| GET, 2 x | 50 | 61.5 (61.5) | 1.00 | 5.00 | 12.5 |" in text
 
 
 # The layers -----------------------------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class KnownArcs:
             return None
         index = bisect_left(owners, ident)
         arc = self._arcs[owners[index if index < len(owners) else 0]]
-        return arc if in_open_closed(ident, arc.start, arc.owner.ident) else None
+        width = (arc.owner.ident - arc.start - 1) % IDENTS  # `in_open_closed`, spelled out: every request does this
+        return arc if (arc.owner.ident - ident) % IDENTS <= width else None
 
     def learn(self, start: int, peers: tuple[Peer, ...]) -> None:
         """Take in that these nodes follow each other, and that no node lies between `start` and the first of them.

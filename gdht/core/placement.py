@@ -1,8 +1,8 @@
 """Which node holds what: the owner of a key and the `replication - 1` nodes that follow it."""
 
 import zlib
-from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 
 from gdht.core.ident import ident_bytes, in_open_closed
 from gdht.core.peer import Peer
@@ -47,6 +47,7 @@ def quorum(word: str, replicas: int) -> int:
     return {"one": 1, "majority": replicas // 2 + 1, "all": replicas}[word]
 
 
-def view_of(peers: Iterable[Peer]) -> int:
+@lru_cache(maxsize=1024)  # the same few owners stand before most of what is put
+def view_of(peers: tuple[Peer, ...]) -> int:
     """A checksum of who holds the copies beside the owner, in order: CRC-32 of their identifiers; 0 of nobody."""
-    return zlib.crc32(b"".join(ident_bytes(peer.ident) for peer in peers))
+    return zlib.crc32(b"".join([ident_bytes(peer.ident) for peer in peers]))

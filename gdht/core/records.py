@@ -7,6 +7,7 @@ COUNTER_BITS = 16
 
 
 TTL_S_MAX = 65535
+TTL_MS_MAX = TTL_S_MAX * 1000
 """The longest life a record can have: what a client can ask for."""
 
 
@@ -66,7 +67,13 @@ class Record(NamedTuple):
 
 
 def _left_ms(until_s: float, now_s: float) -> int:
-    return min(int((until_s - now_s) * 1000), TTL_S_MAX * 1000)
+    return min(int((until_s - now_s) * 1000), TTL_MS_MAX)
+
+
+def left_ms(until_s: float, now_s: float) -> int:
+    """What is left until some time, in milliseconds; 0 when it is over; bounded as lives are."""
+    left = int((until_s - now_s) * 1000)
+    return 0 if left < 0 else min(left, TTL_MS_MAX)
 
 
 CLOCK_AHEAD_S_MAX = 3600.0

@@ -23,6 +23,7 @@ from gdht.net.logs import LineLimit
 from gdht.net.stream import Stream
 from gdht.net.turn import this_turn
 from gdht.net.workers import Workers
+from gdht.node.express import OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
@@ -101,22 +102,22 @@ class ApiConnection:
         self._load = load
         self._express = express
         self._turn = this_turn()
+        self._decoder = DhtDecoder()
         self._answers: deque[Pending] = deque()  # in the order of their requests, from the first that is not known
         self._held_bytes = 0  # of answers that are known, behind one that is not
         self._pending = 0
         self._running = 0
         self._under_way: dict[bytes, Pending] = {}  # the last request under way for each key
         self._startable: deque[Pending] = deque()
-        self._progress = Event()
+        self._progress: Event | None = None  # somebody waits for an answer
 
     def serve(self) -> None:
         """Read and answer until the client closes or breaks the protocol. Switches: yes. Raises: OSError."""
-        decoder = DhtDecoder()
         try:
-            while data := self._stream.read():
-                self._take(decoder.feed(data))
+            while (left := self._stream.read_all(self._take_read)) is not None:
+                self._take(left)
             if not self._stream.input_ended:
-                decoder.eof()
+                self._decoder.eof()
             self._finish()
         except BrokenStream as error:
             self._take(error.before)
@@ -125,55 +126,66 @@ class ApiConnection:
 
     # The requests of one read --------------------------------------------------------------------------------------
 
-    def _take(self, messages: Sequence[Any]) -> None:
-        """Carry them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
-        for first in range(0, len(messages), CHUNK):
-            if first and self._turn.is_long():
-                self._turn.let_others_run()
-            self._take_some(messages[first : first + CHUNK] if len(messages) > CHUNK else messages)
-            self._stream.flush()
-            if self._stream.unsent_bytes > UNSENT_BYTES_MAX or not self._has_room():
-                self._wait_for_room()
+    def _take_read(self, data: bytes) -> Sequence[Any] | None:
+        """Carry out what has come, or begin to; what there was no time or no room for is left. Switches: no."""
+        messages: Sequence[Any] = self._decoder.feed(data)
+        taken = self._take_some(messages)
+        self._stream.flush()
+        return None if taken == len(messages) and self._has_room() else messages[taken:]
 
-    def _take_some(self, messages: Sequence[Message]) -> None:
-        """Carry out what needs no other node, and begin with the others. Switches: maybe. Raises: OSError."""
+    def _take(self, messages: Sequence[Any]) -> None:
+        """Carry all of them out, or begin to; back when there is room for more. Switches: maybe. Raises: OSError."""
+        while messages:
+            self._wait_for_room()
+            if self._turn.is_long():
+                self._turn.let_others_run()
+            messages = messages[self._take_some(messages) :]
+            self._stream.flush()
+        self._wait_for_room()
+
+    def _take_some(self, messages: Sequence[Message]) -> int:
+        """Carry out what needs no other node, and begin with the others; how many of them. Switches: no."""
         started_s = perf_counter()
-        nothing_waits = not self._answers and not self._under_way
-        first = self._answer_own_gets(messages) if nothing_waits and self._express is not None else 0
-        gets, puts = first, 0
-        for message in messages[first:] if first else messages:
+        if len(messages) > CHUNK:
+            messages = messages[:CHUNK]
+        taken = gets = 0
+        own = None
+        if self._express is not None and messages and type(messages[0]) is DhtGet:
+            own = self._express.node.own_records()
+            if own is not None and not self._answers and not self._under_way and own.owns(messages[0].key):
+                taken = gets = self._answer_own_gets(messages, own)
+        puts = 0
+        for message in messages[taken:] if taken else messages:
+            if not self._has_room():
+                break
+            taken += 1
+            frame = None
             if message.key in self._under_way:
-                frame = None
+                pass
             elif type(message) is DhtGet:
-                frame = self._get_here(message.key)
-                gets += frame is not None
+                if own is None or own.owns(message.key):
+                    frame = self._get_here(message.key)
+                    gets += frame is not None
             else:
                 frame = self._put_here(message)  # type: ignore[arg-type]  # a PUT it is
                 puts += frame is not None
             if frame is None:
                 self._begin(message, started_s)
-            elif self._answers:
-                self._hold(Pending(message, started_s, frame))
-            elif frame:
-                self._stream.hold(frame)
-                if self._stream.unsent_bytes > UNSENT_BYTES_MAX:
-                    self._stream.wait_unsent(UNSENT_BYTES_MAX)
+            else:
+                self._answer(message, started_s, frame)
         seconds = perf_counter() - started_s
         if gets:
             self._stats.api_request_duration["get"].observe(seconds, gets)
         if puts:
             self._stats.api_request_duration["put"].observe(seconds, puts)
+        return taken
 
-    def _answer_own_gets(self, messages: Sequence[Message]) -> int:
+    def _answer_own_gets(self, messages: Sequence[Message], own: OwnRecords) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
 
         Nothing is under way whose answer has to leave before theirs, or which they would have to see.
         """
-        assert self._express is not None, "asked by the caller"
-        own = self._express.node.own_values()
-        if own is None:
-            return 0
-        value_of, frames = own.get, []
+        value_of, frames = own.value, []
         for message in messages:
             key = message.key
             if type(message) is not DhtGet or (value := value_of(key)) is None:
@@ -200,35 +212,46 @@ class ApiConnection:
         self._stats.api_requests["put", stored.result] += 1
         return _put_answer(message, stored)
 
-    def _hold(self, known: Pending) -> None:
-        """An answer that is known waits for those before it."""
-        if known.frame:
-            self._answers.append(known)
-            self._held_bytes += len(known.frame)
+    def _answer(self, message: Message, started_s: float, frame: bytes) -> None:
+        """An answer that is known leaves with the next flush, or waits for those before it."""
+        if not frame:
+            return
+        if not self._answers:
+            self._stream.hold(frame)
+        else:
+            self._answers.append(Pending(message, started_s, frame))
+            self._held_bytes += len(frame)
 
     def _has_room(self) -> bool:
-        return self._pending < PENDING_MAX and self._held_bytes <= UNSENT_BYTES_MAX
+        has_sent = self._stream.unsent_bytes <= UNSENT_BYTES_MAX
+        return has_sent and self._pending < PENDING_MAX and self._held_bytes <= UNSENT_BYTES_MAX
 
     def _wait_for_room(self) -> None:
         self._stream.flush()
         while not self._has_room():
-            self._progress.clear()
+            if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
+                self._wait_for_progress()
+            self._stream.wait_unsent(UNSENT_BYTES_MAX)
+
+    def _wait_for_progress(self) -> None:
+        """Wait until one more request is answered. Switches: yes."""
+        self._progress = Event()
+        try:
             self._progress.wait()
-        self._stream.wait_unsent(UNSENT_BYTES_MAX)
+        finally:
+            self._progress = None
 
     # Requests that wait for other nodes ----------------------------------------------------------------------------
 
     def _begin(self, message: Message, started_s: float) -> None:
-        """Send a request on its way, or queue it behind another one. Switches: when there is no room for it."""
-        if self._pending >= PENDING_MAX or self._held_bytes > UNSENT_BYTES_MAX:
-            self._wait_for_room()
+        """Send a request on its way, or queue it behind another one. Switches: no."""
         load = self._load
-        if load.under_way >= load.under_way_max:
+        if load.is_full(started_s):
             self._shed(message, started_s)
             return
         pending = Pending(message, started_s)
         self._pending += 1
-        load.under_way += 1
+        load.take(pending)
         if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
             self._answers.append(pending)
         before = self._under_way.get(message.key)
@@ -245,16 +268,14 @@ class ApiConnection:
         operation = _operation(message)
         self._stats.api_requests[operation, "overload"] += 1
         self._node.note_overload(operation, message.key)
-        frame = _failure(message)
-        if self._answers:
-            self._hold(Pending(message, started_s, frame))
-        elif frame:
-            self._stream.hold(frame)
+        self._answer(message, started_s, _failure(message))
 
     def answer_get(self, pending: Pending, value: bytes) -> None:
         """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""
         if pending.frame is None:
-            self._count("get", "success", pending)
+            stats = self._stats
+            stats.api_requests["get", "success"] += 1
+            stats.api_request_duration["get"].observe(perf_counter() - pending.started_s)
             self._settle(pending, dht_success_frame(pending.message.key, value))
 
     def answer_put(self, pending: Pending, outcome: PutOutcome) -> None:
@@ -308,7 +329,12 @@ class ApiConnection:
         """A request is done: send its answer and those that waited behind it, if it is their turn. Switches: no."""
         self._pending -= 1
         self._load.under_way -= 1
-        self._let_go_of_key(pending)
+        key = pending.message.key
+        if self._under_way.get(key) is pending:
+            if pending.behind:
+                self._begin_next(key, pending.behind)
+            else:
+                del self._under_way[key]
         pending.frame = frame
         self._held_bytes += len(frame)
         answers = self._answers
@@ -316,18 +342,13 @@ class ApiConnection:
             answers.popleft()
             self._held_bytes -= len(ready)
             self._stream.write(ready)
-        self._progress.set()
+        if self._progress is not None:
+            self._progress.set()
 
-    def _let_go_of_key(self, pending: Pending) -> None:
+    def _begin_next(self, key: bytes, behind: deque[Pending]) -> None:
         """The next request for the same key may begin."""
-        key = pending.message.key
-        if self._under_way.get(key) is not pending:
-            return
-        if not pending.behind:
-            del self._under_way[key]
-            return
-        following = pending.behind.popleft()
-        following.behind = pending.behind or None
+        following = behind.popleft()
+        following.behind = behind or None
         self._under_way[key] = following
         self._go_the_long_way(following)
 
@@ -336,8 +357,7 @@ class ApiConnection:
     def _finish(self) -> None:
         """Everything that was asked is answered, and taken by the kernel. Switches: yes. Raises: OSError."""
         while self._pending:
-            self._progress.clear()
-            self._progress.wait()
+            self._wait_for_progress()
         self._stream.wait_unsent(0)
 
     def _reject(self, error: RemoteProtocolError) -> None:

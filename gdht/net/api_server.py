@@ -15,20 +15,30 @@ log = logging.getLogger(__name__)
 
 
 class ApiServer(Listener):
-    """Serves clients. node: carries out their requests. express: the way of those that take one round trip."""
+    """Serves clients.
+
+    node: carries out their requests. load: how many of those there are. express: the way of those that take one round
+    trip; None: there is none.
+    """
 
     plane = "api"
     read_bytes = 128 * 1024
     send_timeout_s = 60.0
 
     def __init__(
-        self, sock: socket.socket, connections_max: int, stats: Stats, node: ApiNode, express: Express | None = None
+        self,
+        sock: socket.socket,
+        connections_max: int,
+        stats: Stats,
+        node: ApiNode,
+        load: Load,
+        express: Express | None = None,
     ) -> None:
         super().__init__(sock, connections_max, stats)
         self._node = node
         self._express = express
         self._workers = Workers()
-        self._load = Load()
+        self._load = load
 
     def serve(self, stream: Stream, client: str) -> None:
         """Serve one client until it closes or breaks the protocol. Switches: yes. Raises: OSError."""

@@ -14,6 +14,7 @@ from gdht.errors import CallNotSent, CallTimeout, PeerSilent, PeerUnreachable, R
 from gdht.net.hello import remote_error
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
+from gdht.wire.codec import encode_p2p
 
 if TYPE_CHECKING:
     from gdht.net.connection import Connection
@@ -56,17 +57,25 @@ class Call:
 
     has_timer = False
 
-    __slots__ = ("_stats", "connection", "due_s", "peer", "request", "request_id", "retriable", "started_s")
+    __slots__ = ("_stats", "connection", "due_s", "peer", "request_id", "retriable", "started_s")
 
-    def __init__(self, peer: Peer, request: Request, timeout_s: float, stats: Stats) -> None:
+    def __init__(self, peer: Peer, timeout_s: float, stats: Stats) -> None:
         self.peer = peer
-        self.request = request
         self.request_id = 0
         self.connection: Connection | None = None
         self.retriable = False  # sent on a connection that was open before it
         self._stats = stats
         self.started_s = monotonic()
         self.due_s = self.started_s + timeout_s
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        raise NotImplementedError
+
+    def frame(self) -> bytes:
+        """The request under its id. Switches: no. Raises: LocalProtocolError when it cannot be encoded."""
+        return encode_p2p(self.request, self.request_id)
 
     def reply(self, message: object) -> RemoteProtocolError | None:
         """End it with what the peer sent; the error when that is no answer to this request. Switches: no."""
@@ -113,12 +122,18 @@ class BatchCall(Call):
     """One of several that somebody waits for. index: which of them."""
 
     has_timer = True
-    __slots__ = ("_batch", "index")
+    __slots__ = ("_batch", "_request", "index")
 
     def __init__(self, batch: "Batch", index: int, peer: Peer, request: Request) -> None:
-        super().__init__(peer, request, batch.timeout_s, batch.stats)
+        super().__init__(peer, batch.timeout_s, batch.stats)
         self._batch = batch
+        self._request = request
         self.index = index
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        return self._request
 
     def take(self, outcome: Outcome) -> None:
         """Hand it to the batch. Switches: no."""

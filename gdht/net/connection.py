@@ -75,11 +75,12 @@ class Connection:
         """Whether nothing is under way on it."""
         return not self._calls
 
-    @property
     def is_ready(self) -> bool:
         """Whether a call would be sent in this turn of the loop, not queued or rejected."""
-        is_open = self.state is ConnectionState.OPEN
-        return is_open and len(self._calls) < IN_FLIGHT_MAX and self._queued_bytes < QUEUED_BYTES_MAX
+        stream = self._stream
+        if stream is None or self.state is not ConnectionState.OPEN:
+            return False
+        return len(self._calls) < IN_FLIGHT_MAX and stream.unsent_bytes < QUEUED_BYTES_MAX
 
     @property
     def _queued_bytes(self) -> int:
@@ -96,17 +97,33 @@ class Connection:
             under_way = f"{len(self._calls)} requests and {queued_bytes} bytes"
             call.end(Rejected(f"{self.peer}: queue full, {under_way} under way"))
             return
-        request_id = self._free_id()
-        frame = encode_p2p(call.request, request_id)
-        call.request_id, call.connection = request_id, self
+        frame = self._begin(call)
         call.retriable = self.state is ConnectionState.OPEN
-        self._calls[request_id] = call
-        self.used_s = monotonic()
         if self.state is ConnectionState.OPEN and self._stream is not None:
             self._stream.write(frame)
         else:
             self._waiting.append(frame)
             self._waiting_bytes += len(frame)
+
+    def send_at_once(self, call: Call) -> None:
+        """Send a request, as this connection is ready for it. Switches: no. Raises: as `send`."""
+        assert self._stream is not None, "it is ready"
+        frame = self._begin(call)
+        call.retriable = True
+        self._stream.write(frame)
+
+    def _begin(self, call: Call) -> bytes:
+        """The call waits for its answer from now on; its frame, which is to be sent. Raises: LocalProtocolError."""
+        request_id = self._next_id
+        while request_id in self._calls:
+            request_id = (request_id + 1) % REQUEST_IDS
+        self._next_id = (request_id + 1) % REQUEST_IDS
+        call.request_id = request_id
+        frame = call.frame()
+        call.connection = self
+        self._calls[request_id] = call
+        self.used_s = call.started_s
+        return frame
 
     def forget(self, call: Call) -> None:
         """The call's deadline has passed; its answer, should it come, is dropped. Switches: no."""
@@ -115,28 +132,28 @@ class Connection:
         if self._unanswered >= SILENT_TIMEOUTS_MAX and self._stream is not None:
             self._stream.abort(OSError(errno.ETIMEDOUT, f"{self._unanswered} calls without an answer"))
 
-    def tend(self, now_s: float) -> None:
-        """Look at the calls that have waited for a while and have no timer of their own. Switches: no."""
+    def tend(self, now_s: float) -> bool:
+        """Look at the calls that have waited for a while and have no timer of their own. Switches: no.
+
+        Returns whether there are any without a timer.
+        """
         waiting = []
+        any_untimed = False
         for call in self._calls.values():  # the oldest first
             if call.has_timer:
                 continue
+            any_untimed = True
             if call.started_s > now_s - YOUNG_S:
                 break
             waiting.append(call)
         for call in waiting:
             call.tend(now_s)
+        return any_untimed
 
     def close(self, reason: str) -> None:
         """Close it; its calls end. Switches: no."""
         self._greenlet.kill(block=False)
         self._end(Reset(f"{self.peer}: {reason}"), lost=False)
-
-    def _free_id(self) -> int:
-        while self._next_id in self._calls:
-            self._next_id = (self._next_id + 1) % REQUEST_IDS
-        request_id, self._next_id = self._next_id, (self._next_id + 1) % REQUEST_IDS
-        return request_id
 
     def _run(self) -> None:
         try:
@@ -164,7 +181,7 @@ class Connection:
         return stream, decoder
 
     def _read_answers(self, stream: Stream, decoder: P2pDecoder) -> None:
-        while data := stream.read():
+        def take_read(data: bytes) -> None:
             self._unanswered = 0
             try:
                 messages = decoder.feed(data)
@@ -172,6 +189,8 @@ class Connection:
                 self._dispatch(error.before)
                 raise
             self._dispatch(messages)
+
+        stream.read_all(take_read)
         raise OSError(errno.ECONNRESET, "closed by the peer")
 
     def _dispatch(self, messages: Sequence[tuple[int, object]]) -> None:

@@ -26,6 +26,7 @@ from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
 from gdht.net.limits import allow_open_files
 from gdht.net.listener import Listener, bound_address, open_socket
+from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
@@ -111,9 +112,10 @@ class Daemon:
         )
         self._pool.stats = self._disk.stats = self.node.stats  # nothing was counted before
         write_identity(self._store, me)
-        self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node.handle)
-        self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout)
-        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, self._express)
+        self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node)
+        load = Load()
+        self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout, load)
+        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, load, self._express)
         self.admin_server = self._make_admin(admin)
         garbage.settle()
         self._begin()
@@ -192,6 +194,7 @@ class Daemon:
 
     def _tend_calls(self) -> None:
         while True:
+            self._express.wait_for_calls()
             gevent.sleep(TEND_S)
             self._express.tend()
 

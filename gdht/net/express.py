@@ -12,18 +12,21 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from gevent.event import Event
+
 from gdht.core.messages import METHODS, DhtGet, DhtPut, P2pGet, P2pPut, P2pSuccess, Reply, Request
 from gdht.core.peer import Peer
-from gdht.core.values import make
 from gdht.errors import CallTimeout, RemoteProtocolError
 from gdht.net.calls import Call
+from gdht.net.load import Load
 from gdht.net.pool import Pool
-from gdht.node.express import OwnValues, PutPlan
+from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Answer, Later
 from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
+from gdht.wire.express import EncodedPut, owner_get_frame
 
 if TYPE_CHECKING:
     from gdht.net.api_connection import ApiConnection, Pending
@@ -40,7 +43,7 @@ class ExpressNode(Protocol):
 
     @property
     def me(self) -> Peer: ...
-    def own_values(self) -> OwnValues | None: ...
+    def own_records(self) -> OwnRecords | None: ...
     def note_answer(self, peer: Peer, seconds: float, reads: int) -> None: ...
     def is_late(self, owner: Peer, seconds: float) -> bool: ...
     def plan_get(self, key: bytes) -> Peer | None: ...
@@ -53,49 +56,59 @@ class ExpressNode(Protocol):
 
 
 class Express:
-    """The express way of all clients of one node. timeout_s: of each call. late: GETs whose owner was found late."""
+    """The express way of all clients of one node.
 
-    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float) -> None:
+    timeout_s: of each call. load: what all clients ask. late: GETs whose owner was found late.
+    """
+
+    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float, load: Load) -> None:
         self.node = node
         self.stats = stats
         self.timeout_s = timeout_s
         self._pool = pool
+        self._load = load
         self.late: list[GetCall] = []
         self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
+        self._is_tended = False
+        self._has_calls = Event()
 
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
         """Send a request on its way; False when this way does not lead there. Switches: no."""
         message = pending.message
-        if type(message) is DhtGet:
-            return self._get(pending, message, client)
-        assert isinstance(message, DhtPut), "it is one or the other"
-        return self._put(pending, message, client)
-
-    def _get(self, pending: "Pending", message: DhtGet, client: "ApiConnection") -> bool:
+        if type(message) is not DhtGet:
+            return self._put(pending, message, client)  # type: ignore[arg-type]  # it is one or the other
         owner = self.node.plan_get(message.key)
         connection = self._pool.ready(owner) if owner is not None else None
         if owner is None or connection is None:
             return False
         pending.express = True
-        connection.send(GetCall(self, owner, pending, client))
+        connection.send_at_once(GetCall(self, owner, pending, client))
+        if not self._is_tended:
+            self._ask_to_tend()
         return True
 
     def _put(self, pending: "Pending", message: DhtPut, client: "ApiConnection") -> bool:
         plan = self.node.plan_put(message.key, message.value, message.ttl_s, message.replication)
         if plan is None:
             return False
-        me = self.node.me
-        connections = [None if peer == me else self._pool.ready(peer) for peer in plan.peers]
-        if connections.count(None) > plan.peers.count(me):
-            return False
+        me, own, ready = self.node.me, None, []
+        for index, peer in enumerate(plan.peers):
+            if peer == me:
+                own = index
+            elif (connection := self._pool.ready(peer)) is not None:
+                ready.append((index, connection))
+            else:
+                return False
         pending.express = True
         put = Put(self, plan, pending, client)
-        own = None
-        for index, connection in enumerate(connections):
-            if connection is None:
-                own = index
-            else:
-                connection.send(PutLeg(put, index, plan.peers[index], plan.requests[index]))
+        written = None
+        for index, connection in ready:
+            request = plan.requests[index]
+            if written is None or request is not written.request:
+                written = EncodedPut(request)  # once for all replicas that get the same
+            connection.send_at_once(PutLeg(put, index, plan.peers[index], written))
+        if not self._is_tended:
+            self._ask_to_tend()
         if own is not None:  # last: others need not wait for what it costs
             self._store_here(put, own, plan.requests[own])
         return True
@@ -113,11 +126,22 @@ class Express:
         if self._own_legs.pop(leg, leg) is None:  # else it was too late
             leg.put.take(leg.index, reply)
 
+    def _ask_to_tend(self) -> None:
+        self._is_tended = True
+        self._has_calls.set()
+
+    def wait_for_calls(self) -> None:
+        """Wait until something is under way that is to be tended. Switches: maybe."""
+        self._has_calls.wait()
+
     def tend(self) -> None:
         """Look at what waits: end it when that was too long, for others or our own disk; hedge reads. Switches: no."""
-        self._pool.tend()
+        self._is_tended = self._pool.tend() or bool(self._own_legs)
+        if not self._is_tended:
+            self._has_calls.clear()
         late, self.late = self.late, []
-        if len({call.peer for call in late}) == 1:  # else it is us who are slow, or our cable: more would not help
+        is_one = len({call.peer for call in late}) == 1  # else it is us who are slow, or our cable
+        if is_one and not self._load.is_pressed:  # else to ask more would not help
             for call in late:
                 call.hedge()
         now_s = monotonic()
@@ -129,12 +153,19 @@ class Express:
 class RecordCall(Call):
     """A call about one record. Its usual answer, SUCCESS in time, is counted in fewer steps than others."""
 
-    __slots__ = ("_express",)
+    __slots__ = ("_express", "_key")
     method = ""
 
-    def __init__(self, express: Express, peer: Peer, request: P2pGet | P2pPut) -> None:
-        super().__init__(peer, request, express.timeout_s, express.stats)
+    def __init__(self, express: Express, peer: Peer, key: bytes) -> None:
+        self.peer = peer  # and so on, as any call: all in one step
+        self.request_id = 0
+        self.connection = None
+        self.retriable = False
+        self._stats = express.stats
+        self.started_s = monotonic()
+        self.due_s = self.started_s + express.timeout_s
         self._express = express
+        self._key = key
 
     @property
     def since_s(self) -> float:
@@ -144,11 +175,12 @@ class RecordCall(Call):
     def reply(self, message: object) -> RemoteProtocolError | None:
         """As any call, at less cost. Switches: no."""
         now_s = monotonic()
-        if type(message) is not P2pSuccess or message.key != self.request.key or now_s > self.due_s:  # type: ignore[union-attr]
+        if type(message) is not P2pSuccess or message.key != self._key or now_s > self.due_s:
             return super().reply(message)
         self.connection = None
-        self._stats.rpc_sent_requests[self.method, "ok"] += 1
-        self._stats.rpc_sent_duration[self.method].observe(now_s - self.started_s)
+        stats, method = self._stats, self.method
+        stats.rpc_sent_requests[method, "ok"] += 1
+        stats.rpc_sent_duration[method].observe(now_s - self.started_s)
         self.take(message)
         return None
 
@@ -160,10 +192,19 @@ class GetCall(RecordCall):
     method = METHODS[P2pGet]
 
     def __init__(self, express: Express, owner: Peer, pending: "Pending", client: "ApiConnection") -> None:
-        super().__init__(express, owner, make(P2pGet, (pending.message.key, True)))
+        super().__init__(express, owner, pending.message.key)
         self._pending = pending
         self._client = client
         self._is_hedged = False
+
+    @property
+    def request(self) -> P2pGet:
+        """What is asked."""
+        return P2pGet(self._key, as_owner=True)
+
+    def frame(self) -> bytes:
+        """The request under its id. Switches: no."""
+        return owner_get_frame(self.request_id, self._key)
 
     def tend(self, now_s: float) -> None:
         """Beside its timeout: say so when the owner is late. Switches: no."""
@@ -177,7 +218,7 @@ class GetCall(RecordCall):
         self._is_hedged = True
         asked = Asked(self.peer, None, self.since_s)
         node = self._express.node
-        self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
+        self._client.fall_back(self._pending, partial(node.finish_get, self._key, asked))
 
     def take(self, outcome: Outcome) -> None:
         """Answer the client with the owner's value, or go on the long way. Switches: no."""
@@ -189,7 +230,7 @@ class GetCall(RecordCall):
             self._client.answer_get(self._pending, outcome.value)
         elif not self._is_hedged:
             asked = Asked(self.peer, outcome, self.since_s)
-            self._client.fall_back(self._pending, partial(node.finish_get, self._pending.message.key, asked))
+            self._client.fall_back(self._pending, partial(node.finish_get, self._key, asked))
 
 
 class Put:
@@ -225,13 +266,23 @@ class Put:
 class PutLeg(RecordCall):
     """One write of a PUT to another node."""
 
-    __slots__ = ("_index", "_put")
+    __slots__ = ("_index", "_put", "_written")
     method = METHODS[P2pPut]
 
-    def __init__(self, put: Put, index: int, peer: Peer, request: P2pPut) -> None:
-        super().__init__(put.express, peer, request)
+    def __init__(self, put: Put, index: int, peer: Peer, written: EncodedPut) -> None:
+        super().__init__(put.express, peer, written.request.key)
+        self._written = written
         self._put = put
         self._index = index
+
+    @property
+    def request(self) -> P2pPut:
+        """What is asked."""
+        return self._written.request
+
+    def frame(self) -> bytes:
+        """The request under its id. Switches: no."""
+        return self._written.frame(self.request_id)
 
     def take(self, outcome: Outcome) -> None:
         """Tell the PUT. Switches: no."""

@@ -1,56 +1,39 @@
-"""The P2P port: other nodes' requests, answered by `node.handle` from local state."""
+"""The P2P port: who may come in; `gdht.net.peer_connection` has what happens then."""
 
-import errno
 import logging
 import socket
-from collections.abc import Callable, Sequence
-from time import perf_counter
 
 import gevent
-from gevent import get_hub
 
-from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pHello, Reply, Request
+from gdht.core.messages import ErrorReason, P2pError, P2pHello
 from gdht.core.peer import Peer
 from gdht.errors import RemoteProtocolError
 from gdht.net.hello import HELLO_ID, HELLO_TIMEOUT_S, refusal
 from gdht.net.listener import Listener
-from gdht.net.pool import IDLE_S_MAX, READ_BYTES
+from gdht.net.peer_connection import PeerConnection, PeerNode, Received
+from gdht.net.pool import READ_BYTES
 from gdht.net.stream import Stream
-from gdht.net.turn import this_turn
-from gdht.node.later import Answer, Later
 from gdht.node.stats import Stats
-from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
+from gdht.wire.codec import P2pDecoder, encode_p2p
 
 log = logging.getLogger(__name__)
 
-UNSENT_BYTES_MAX = 1024 * 1024
-"""Nothing more is read from a peer that has so many bytes of answers to take."""
-TURN_S = 0.005
-"""How long requests are answered before others get to run."""
-QUIET_S_MAX = 2 * IDLE_S_MAX
-"""A connection that brought no request for so long is closed; an honest peer would have closed it long before."""
 GENTLE_CLOSE_S = 2.0
-
-Received = Sequence[tuple[int, object]]
-"""Request ids and messages, as the decoder gives them."""
-
-Handle = Callable[[Peer, Request], Answer]
-"""`Node.handle`: atomic, never switches."""
 
 
 class PeerServer(Listener):
-    """Serves other nodes. hello: what this node says of itself; handle: what it answers."""
+    """Serves other nodes. hello: what this node says of itself; node: answers them."""
 
     plane = "p2p"
     read_bytes = READ_BYTES
     send_timeout_s = 15.0
 
     def __init__(
-        self, sock: socket.socket, connections_max: int, stats: Stats, hello: P2pHello, handle: Handle
+        self, sock: socket.socket, connections_max: int, stats: Stats, hello: P2pHello, node: PeerNode
     ) -> None:
         super().__init__(sock, connections_max, stats)
         self._hello = hello
-        self._handle = handle
+        self._node = node
 
     def serve(self, stream: Stream, client: str) -> None:
         """Serve one peer: HELLO, then its requests until it closes. Switches: yes. Raises: OSError."""
@@ -60,7 +43,7 @@ class PeerServer(Listener):
         try:
             sender, messages = self._greet(stream, decoder)
             if sender is not None:
-                self._answer_all(stream, decoder, sender, messages)
+                PeerConnection(stream, decoder, sender, self._node, self.stats).serve(messages)
         except RemoteProtocolError as error:
             self._reject(stream, client, error, greeted=sender is not None)
         finally:
@@ -92,69 +75,6 @@ class PeerServer(Listener):
         stream.write_now(encode_p2p(refused, HELLO_ID))
         stream.close_gently(GENTLE_CLOSE_S)
         return None, []
-
-    def _answer_all(self, stream: Stream, decoder: P2pDecoder, sender: Peer, messages: Received) -> None:
-        """Answer what came with HELLO, then read after read, until nothing was asked for too long."""
-        quiet = OSError(errno.ETIMEDOUT, f"no request for {QUIET_S_MAX:g} s")
-        timer = get_hub().loop.timer(QUIET_S_MAX, QUIET_S_MAX)
-        timer.again(stream.abort, quiet, update=True)
-        try:
-            self._answer(stream, sender, messages)
-            while data := stream.read():
-                messages = decoder.feed(data)
-                if messages:  # bytes alone do not keep a connection
-                    timer.again(stream.abort, quiet, update=True)
-                    self._answer(stream, sender, messages)
-            if not stream.input_ended:
-                decoder.eof()
-            stream.wait_unsent(0)
-        except BrokenStream as error:
-            self._answer(stream, sender, error.before)
-            raise
-        finally:
-            timer.close()
-
-    def _answer(self, stream: Stream, sender: Peer, messages: Received) -> None:
-        """Answer the requests of one read, in one send unless they take long. Switches: maybe."""
-        started_s = perf_counter()
-        frames: list[bytes] = []
-        pending_bytes = 0
-        for count, (request_id, message) in enumerate(messages, 1):
-            frame = self._answer_one(stream, sender, request_id, message)
-            frames.append(frame)
-            pending_bytes += len(frame)
-            late = perf_counter() - started_s > TURN_S
-            if count == len(messages) or late or pending_bytes > UNSENT_BYTES_MAX:
-                stream.write_now(b"".join(frames))
-                stream.wait_unsent(UNSENT_BYTES_MAX)
-                frames, pending_bytes = [], 0
-                if count < len(messages):
-                    this_turn().let_others_run()  # a long batch lets others run in between
-                    started_s = perf_counter()
-
-    def _answer_one(self, stream: Stream, sender: Peer, request_id: int, message: object) -> bytes:
-        """The frame that answers one request, empty when it follows later. Raises: RemoteProtocolError: it is none."""
-        if isinstance(message, UnknownMessage):
-            self.stats.rpc_received_requests["unknown", "unsupported"] += 1
-            return encode_p2p(
-                P2pError(ErrorReason.UNSUPPORTED, f"message type {message.type_number} is not known here"), request_id
-            )
-        method = METHODS.get(type(message))
-        if method is None:
-            raise RemoteProtocolError("type", f"{type(message).__name__} is not a request")
-        try:
-            answer = self._handle(sender, message)  # type: ignore[arg-type]  # METHODS has requests
-        except Exception:
-            log.exception("peer=%s %s failed", sender, method)  # a bug of ours: this request only
-            answer = P2pError(ErrorReason.INTERNAL, "the request failed here")
-        if isinstance(answer, Later):
-            answer.when_ready(lambda reply: stream.write(self._frame(method, request_id, reply)))
-            return b""
-        return self._frame(method, request_id, answer)
-
-    def _frame(self, method: str, request_id: int, reply: Reply) -> bytes:
-        self.stats.rpc_received_requests[method, "error" if isinstance(reply, P2pError) else "ok"] += 1
-        return encode_p2p(reply, request_id)
 
     def _reject(self, stream: Stream, client: str, error: RemoteProtocolError, *, greeted: bool) -> None:
         """Close on somebody who broke the protocol; a stranger, who may speak another one, is told nothing."""

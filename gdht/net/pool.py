@@ -75,13 +75,16 @@ class Pool:
     def ready(self, peer: Peer) -> Connection | None:
         """The connection to a peer, if a call on it would be sent at once. Switches: no."""
         connection = self._connections.get(peer)
-        return connection if connection is not None and connection.is_ready else None
+        return connection if connection is not None and connection.is_ready() else None
 
-    def tend(self) -> None:
-        """Look at all calls that have waited for a while and have no timer of their own. Switches: no."""
+    def tend(self) -> bool:
+        """Look at all calls that have waited for a while and have no timer of their own. Switches: no.
+
+        Returns whether there are any without a timer.
+        """
         now_s = monotonic()
-        for connection in list(self._connections.values()):
-            connection.tend(now_s)
+        untimed = [connection.tend(now_s) for connection in list(self._connections.values())]
+        return any(untimed)
 
     def identify(self, address: str, timeout_s: float) -> Peer:
         """Who answers at an address; always by a new connection, so that it is true now. Switches: yes.

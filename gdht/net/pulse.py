@@ -17,6 +17,7 @@ from types import FrameType
 from gevent import get_hub
 
 from gdht.net.logs import LineLimit
+from gdht.net.turn import this_turn
 from gdht.node.stats import Histogram
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Pulse:
         self._holds = holds
         self._short_s = holds.bounds[0]
         self._clock = clock
+        self._turn = this_turn() if clock is time.perf_counter else None  # which is measured already
         self._began_s = 0.0
         self._longest_s = 0.0
         self._of_beats: deque[float] = deque(maxlen=BEATS)
@@ -56,7 +58,10 @@ class Pulse:
     def start(self) -> None:
         """Begin to measure. Switches: no."""
         self._began_s = self._clock()
-        self._first.start(self._polled)
+        if self._turn is None:
+            self._first.start(self._polled)
+        else:
+            self._turn.began_s = self._began_s  # what was before is no concern of ours
         self._last.start(self._about_to_poll)
         self._witness.start()
 
@@ -77,7 +82,7 @@ class Pulse:
         self._began_s = self._clock()
 
     def _about_to_poll(self) -> None:
-        held_s = self._clock() - self._began_s
+        held_s = self._clock() - (self._began_s if self._turn is None else self._turn.began_s)
         if held_s > self._longest_s:
             self._longest_s = held_s
         if held_s > self._short_s:

@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -65,6 +66,10 @@ class GeventRuntime:
         self._pool = pool
         self._rng = random.Random()  # seeded by the system
         self._boot = _boot()
+        self.now: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        """Seconds since the machine started, those in which it slept too. Switches: no."""
+        self.wall: Callable[[], float] = time.time
+        """Seconds since the epoch. Switches: no."""
 
     @property
     def rng(self) -> random.Random:
@@ -75,14 +80,6 @@ class GeventRuntime:
     def boot(self) -> str:
         """Which start of this machine `now` counts from."""
         return self._boot
-
-    def now(self) -> float:
-        """Seconds since the machine started, those in which it slept too. Switches: no."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    def wall(self) -> float:
-        """Seconds since the epoch. Switches: no."""
-        return time.time()
 
     def sleep(self, seconds: float) -> None:
         """Let others run for this long; 0 lets them run once. Switches: yes."""

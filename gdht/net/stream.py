@@ -1,24 +1,32 @@
 """A connected socket as every part of `net` uses it: reads switch and always let others run, writes never switch.
 
+Whoever reads gives a function that takes what has come. The event loop calls it read after read, which costs no switch
+of greenlets, until it leaves something to do: that is for the reader, which may wait.
+
 What is written within one turn of the event loop leaves in one send. What the kernel does not take at once is sent by
 a watcher; when it does not move for `send_timeout_s`, the stream is aborted and its reader hears of it.
 """
 
 import errno
 import socket
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import gevent
 from gevent import get_hub
 from gevent.event import Event
-from gevent.socket import wait
+from gevent.hub import Waiter
 
-from gdht.net.turn import this_turn
+from gdht.net.turn import TURN_S_MAX, this_turn
 from gdht.node.stats import Stats
 
 READ, WRITE = 1, 2
 """The events of `loop.io`."""
+
+Left = TypeVar("Left")
+"""What a function that takes a read leaves to do."""
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
@@ -55,11 +63,13 @@ class Stream:
         "_input_taken",
         "_plane",
         "_readable",
+        "_reader",
         "_rest",
         "_scheduled",
         "_send_timeout_s",
         "_sock",
         "_stats",
+        "_take",
         "_timer",
         "_turn",
         "_writable",
@@ -91,27 +101,70 @@ class Stream:
         self.unsent_bytes = 0
         self.input_ended = False
         self._input_taken = False
+        self._reader: Waiter | None = None
+        self._take: Callable[[bytes], Any] = bytes
 
     def read(self) -> bytes:
         """The next bytes, or none at the end of the stream. Switches: yes, even when there is something to read.
 
         Raises: OSError when the connection broke or was closed here.
         """
-        while True:
-            self._raise_if_closed()
-            if self._input_taken:
-                return b""
-            wait(self._readable)
-            while self._turn.is_long():
-                self._turn.let_others_run()
-                self._raise_if_closed()
-            try:
-                size = self._sock.recv_into(self._buffer)
-            except BlockingIOError:
-                continue
-            self._input_taken = self.input_ended
+        return self.read_all(bytes) or b""
+
+    def read_all(self, take: Callable[[bytes], Left | None]) -> Left | None:
+        """Have the event loop give each read to `take`, until it leaves something to do; None at the end of the stream.
+
+        take: must not switch; None when it leaves nothing. Switches: yes, even when there is something to read.
+        Raises: OSError when the connection broke or was closed here; whatever `take` raises.
+        """
+        self._raise_if_closed()
+        if self._input_taken:
+            return None
+        self._take = take
+        self._reader = Waiter(self._hub)
+        self._readable.start(self._on_readable)
+        try:
+            left: Left | None = self._reader.get()
+            return left
+        finally:
+            self._reader, self._take = None, bytes  # what refers to what refers to us would be garbage
+            if not self._closed:
+                self._readable.stop()
+
+    def _on_readable(self, was_put_off: bool = False) -> None:
+        """Called by the event loop. In a turn that is long already, the read is put off to the next."""
+        if not was_put_off and perf_counter() - self._turn.began_s > TURN_S_MAX:
+            self._readable.stop()
+            self._turn.put_off(self._resume)
+            return
+        try:
+            size = self._sock.recv_into(self._buffer)
+            self._input_taken = self.input_ended or not size
             self._stats.network_received_bytes[self._plane] += size
-            return bytes(self._buffer[:size])
+            left = self._take(bytes(self._buffer[:size])) if size else None
+        except BlockingIOError:
+            return
+        except Exception as error:  # noqa: BLE001  (the reader's to deal with)
+            self._tell_reader(error=error)
+        else:
+            if left is not None or self._input_taken:
+                self._tell_reader(left)
+
+    def _resume(self) -> None:
+        if self._reader is not None and not self._closed:
+            self._readable.start(self._on_readable)
+            self._on_readable(was_put_off=True)
+
+    def _tell_reader(self, left: object = None, error: Exception | None = None) -> None:
+        """Have the reader go on, at once. Called by the event loop."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        self._readable.stop()
+        if error is None:
+            reader.switch(left)
+        else:
+            reader.throw(error)
 
     def write(self, data: bytes) -> None:
         """Send it with all else that is written in this turn of the loop. Switches: no. A no-op once closed."""
@@ -121,7 +174,7 @@ class Stream:
         self.unsent_bytes += len(data)
         if not self._scheduled:
             self._scheduled = True
-            self._hub.loop.run_callback(self._flush_later)
+            self._turn.at_end(self._flush_later)
 
     def hold(self, data: bytes) -> None:
         """Send it with the next `flush`, which the caller owes. Switches: no. A no-op once closed."""
@@ -131,10 +184,14 @@ class Stream:
 
     def write_now(self, data: bytes) -> None:
         """Send it, and what was written before it, at once. Switches: no. A no-op once closed."""
-        if data and not self._closed:
+        if not data or self._closed:
+            return
+        self.unsent_bytes += len(data)
+        if self._frames or self._blocked:
             self._frames.append(data)
-            self.unsent_bytes += len(data)
             self.flush()
+        else:
+            self._send(data)
 
     def flush(self) -> None:
         """Send what is written but not sent, as far as the kernel takes it. Switches: no."""
@@ -142,10 +199,7 @@ class Stream:
             return
         data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
         self._frames.clear()
-        sent = self._send(data)
-        if sent < len(data) and not self._closed:
-            self._rest = memoryview(data)[sent:]
-            self._block()
+        self._send(data)
 
     def wait_unsent(self, bytes_max: int) -> None:
         """Wait until no more than this many bytes are unsent. Switches: when there are more.
@@ -182,9 +236,18 @@ class Stream:
         if self._writable is not None:
             self._writable.close()
             self._timer.close()
-        self._hub.cancel_waits_close_and_then((self._readable,), error, self._sock.close)
+        self._readable.stop()
+        self._hub.loop.run_callback(self._end, error)
         if self._drained is not None:
             self._drained.set()
+
+    def _end(self, error: OSError) -> None:
+        """Called by the event loop, when nothing of this turn uses the socket any more."""
+        self._readable.close()
+        self._sock.close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.throw(error)
 
     def close_gently(self, timeout_s: float) -> None:
         """Send what is unsent, say so, and take no notice of what still comes in; then close. Switches: yes.
@@ -208,20 +271,25 @@ class Stream:
         self._scheduled = False
         self.flush()
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def _send(self, data: bytes | memoryview) -> None:
+        """Send as much as the kernel takes; a watcher sends the rest."""
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
-            return 0
+            sent = 0
         except OSError as error:
             self.abort(error)
-            return 0
+            return
         self.unsent_bytes -= sent
         self._stats.network_sent_bytes[self._plane] += sent
-        return sent
+        if sent < len(data):
+            self._block(memoryview(data)[sent:])
 
-    def _block(self) -> None:
+    def _block(self, rest: memoryview) -> None:
         """The kernel's buffer is full: go on when it has room."""
+        self._rest = rest
+        if self._blocked:
+            return
         self._blocked = True
         if self._writable is None:
             self._writable = self._hub.loop.io(self._sock.fileno(), WRITE)
@@ -237,10 +305,11 @@ class Stream:
             self._timer.stop()
 
     def _on_writable(self) -> None:
-        sent = self._send(self._rest)
-        if not sent:
+        before = self.unsent_bytes
+        rest, self._rest = self._rest, memoryview(b"")
+        self._send(rest)
+        if self._closed or self.unsent_bytes == before:
             return
-        self._rest = self._rest[sent:]
         if self._rest:
             self._timer.again(self._on_send_timeout, update=True)  # starting it anew would leave it what was left
         else:

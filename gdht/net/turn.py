@@ -7,6 +7,8 @@ waits so goes on in the order of waiting, in as many turns as that takes.
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 from gevent import get_hub
@@ -17,42 +19,63 @@ TURN_S_MAX = 0.005
 
 
 class Turn:
-    """The present turn of this thread's loop."""
+    """The present turn of this thread's loop. began_s: when it began, by `perf_counter`."""
 
     def __init__(self) -> None:
         self.hub = get_hub()
         loop = self.hub.loop
-        self._began_s = perf_counter()
-        self._waiting: deque[Waiter] = deque()
+        self.began_s = perf_counter()
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._ending: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
         self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
         self._watcher.start(self._begin)
 
     def is_long(self) -> bool:
         """Whether others should run before anything else is begun. Switches: no."""
-        return perf_counter() - self._began_s > TURN_S_MAX
+        return perf_counter() - self.began_s > TURN_S_MAX
 
     def let_others_run(self) -> None:
         """Give way to whatever is ready, and to those that gave way before. Switches: yes, for a turn at least."""
         waiter = Waiter(self.hub)
-        self._waiting.append(waiter)
-        if not self._next.active:
-            self._next.start(self._go_on)
+        go_on = partial(waiter.switch, None)
+        self.put_off(go_on)
         try:
             waiter.get()
         except BaseException:  # killed meanwhile
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            if go_on in self._waiting:
+                self._waiting.remove(go_on)
             raise
 
+    def put_off(self, go_on: Callable[[], object]) -> None:
+        """Have this called by the event loop in a later turn, after those that gave way before. Switches: no."""
+        self._waiting.append(go_on)
+        if not self._next.active:
+            self._next.start(self._go_on)
+
+    def at_end(self, call: Callable[[], object]) -> None:
+        """Have this called by the event loop at the end of this turn, after all that is ready now. Switches: no."""
+        if not self._ending:
+            self.hub.loop.run_callback(self._end)
+        self._ending.append(call)
+
+    def _end(self) -> None:
+        ending, self._ending = self._ending, deque()
+        try:
+            while ending:
+                ending.popleft()()
+        finally:
+            for call in ending:  # one of them failed
+                self.at_end(call)
+
     def _begin(self) -> None:
-        self._began_s = perf_counter()
+        self.began_s = perf_counter()
 
     def _go_on(self) -> None:
         """Called in the hub, after a poll."""
         self._next.stop()
         while self._waiting:
-            self._waiting.popleft().switch(None)
+            self._waiting.popleft()()
             if self.is_long():
                 break
         if self._waiting:

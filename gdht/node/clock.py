@@ -13,6 +13,7 @@ import logging
 from math import isfinite
 
 from gdht.core.records import COUNTER_BITS, STAMP_MAX, Version, is_ahead, next_stamp
+from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.runtime import Runtime
 from gdht.node.storage import Store
@@ -64,7 +65,7 @@ class Clock:
         if stamp <= last + 1 and is_ahead(last, wall_s):
             stamp = next_stamp(0, wall_s)  # our own clock was wrong and has been set back
         self._last_stamp = stamp
-        return Version(stamp, self._ident)
+        return make(Version, (stamp, self._ident))
 
     def observe(self, version: Version) -> None:
         """Remember a version somebody else gave, so that ours will be newer; not one from far in the future."""

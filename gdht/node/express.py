@@ -4,46 +4,60 @@ Decisions only; `gdht.net.express` sends and waits. A plan comes from what this 
 knows too little, or the answers leave anything open, there is no plan or no verdict, and the long way goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from gdht.core.ident import in_open, key_ident
+from gdht.core.ident import IDENTS, key_ident
 from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
+from gdht.core.records import Record
+from gdht.core.values import make
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
 from gdht.node.status import State
+from gdht.node.storage import Store
+
+A_MILLISECOND = 0.001
+"""What is left of a life is told in these; a record with less is over."""
 
 
-class OwnValues:
-    """What a node answers at once, as it is until the next switch: the values of what it surely owns.
+class OwnRecords:
+    """What a node answers at once, as it is until the next switch: the records of what it surely owns.
 
-    start, me: of (start, me]; the whole circle when they are the same.
+    start, me: of (start, me]; the whole circle when they are the same. now_s: by the clock of lives.
     """
 
-    __slots__ = ("_me", "_now_s", "_start", "_value", "_wraps")
+    __slots__ = ("_held", "_me", "_value", "_width", "now_s")
 
-    def __init__(self, start: int, me: int, value: Callable[[bytes, float], bytes | None], now_s: float) -> None:
-        self._start = start
+    def __init__(self, start: int, me: int, store: Store, now_s: float) -> None:
         self._me = me
-        self._wraps = start >= me
-        self._value = value
-        self._now_s = now_s
+        self._width = (me - start - 1) % IDENTS  # from our own place back to the last one that is ours
+        self._value = store.value
+        self._held = store.held
+        self.now_s = now_s
 
-    def get(self, key: bytes) -> bytes | None:
+    def owns(self, key: bytes) -> bool:
+        """Whether this node surely owns a key, and has the newest version of it. Switches: no."""
+        return (self._me - int.from_bytes(key, "big")) % IDENTS <= self._width
+
+    def value(self, key: bytes) -> bytes | None:
         """The value under a key; None when it takes more to know. Switches: no."""
-        ident = int.from_bytes(key, "big")
-        if self._wraps:
-            if self._me < ident <= self._start:
-                return None
-        elif not self._start < ident <= self._me:
+        owned = (self._me - int.from_bytes(key, "big")) % IDENTS <= self._width
+        return self._value(key, self.now_s) if owned else None
+
+    def record(self, key: bytes) -> Record | None:
+        """The record under a key with at least a millisecond to live; None when it takes more to know. Switches: no."""
+        if (self._me - int.from_bytes(key, "big")) % IDENTS > self._width:
             return None
-        return self._value(key, self._now_s)
+        record = self._held(key)
+        if record is None or record.is_tombstone or record.expires_at_s < self.now_s + A_MILLISECOND:
+            return None
+        return record
 
 
-def own_values(node: NodeState, now_s: float) -> OwnValues | None:
+def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
     """What can be answered from local state, under the same conditions as `try_get`; None: nothing. Switches: no.
 
     now_s: by the clock of lives.
@@ -53,10 +67,8 @@ def own_values(node: NodeState, now_s: float) -> OwnValues | None:
         return None
     start = node.arc.surely_ours()
     if start is None:
-        return OwnValues(me, me, node.store.value, now_s) if ring.alone else None
-    if ring.predecessors and in_open(ring.predecessors[0].ident, start, me):
-        start = ring.predecessors[0].ident
-    return OwnValues(start, me, node.store.value, now_s)
+        return OwnRecords(me, me, node.store, now_s) if ring.alone else None
+    return OwnRecords(start, me, node.store, now_s)
 
 
 class PutPlan(NamedTuple):
@@ -76,7 +88,7 @@ def plan_get(node: NodeState, key: bytes) -> Peer | None:
     """The node that we take for the owner of a key; None when that may be ourselves, or nobody we know."""
     if not node.is_member:
         return None
-    arc = node.known_arcs.find(key_ident(key))
+    arc = node.known_arcs.find(int.from_bytes(key, "big"))
     return arc.owner if arc is not None else None
 
 
@@ -88,15 +100,13 @@ def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication:
     if not replicas:
         return None
     copy = new_copy(node, key, value, ttl_s, replication)
-    requests = [_write(copy, as_owner=True)]
-    if len(replicas) > 1:
-        requests += [_write(copy, as_owner=False)] * (len(replicas) - 1)
-    return PutPlan(copy, replicas, tuple(requests), view_of(replicas[1:]))
+    to_owner, to_others = (_write(copy, True),), (_write(copy, False),) * (len(replicas) - 1)
+    return make(PutPlan, (copy, replicas, to_owner + to_others, view_of(replicas[1:])))
 
 
-def _write(copy: RecordCopy, *, as_owner: bool) -> P2pPut:
+def _write(copy: RecordCopy, as_owner: bool) -> P2pPut:
     key, ttl_ms, replication, version, value, tombstone_ms = copy
-    return P2pPut(key, ttl_ms, replication, version, as_owner, value, tombstone_ms)
+    return make(P2pPut, (key, ttl_ms, replication, version, as_owner, value, tombstone_ms))
 
 
 def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
@@ -107,8 +117,9 @@ def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
     else:
         arc = node.known_arcs.find(ident)
         line = (arc.owner, *arc.successors) if arc is not None else ()
-    whole_ring = ring.spans and len(line) == len(ring.successors) + 1
-    return line[:copies] if len(line) >= copies or whole_ring else ()
+    if len(line) >= copies:
+        return line[:copies]
+    return line if ring.spans and len(line) == len(ring.successors) + 1 else ()
 
 
 def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
@@ -117,9 +128,13 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
     outcomes: in the order of the plan's requests.
     """
     owner, copy = plan.peers[0], plan.copy
+    _, _, replication, version, _, tombstone_ms = copy
+    tombstone_ms += TOMBSTONE_SLACK_MS
     for outcome in outcomes:
-        if type(outcome) is not P2pSuccess or not _is_stored(copy, outcome):
+        if type(outcome) is not P2pSuccess or outcome.version != version:
             return None
+        if outcome.replication > replication or outcome.tombstone_ms > tombstone_ms:
+            return None  # it knows of an older copy that must be buried, or lies on more nodes
     if owner != node.me:
         if outcomes[0].view != plan.view:  # type: ignore[union-attr]  # all are receipts
             return None  # others hold the replicas by now
@@ -128,9 +143,3 @@ def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> Pu
     node.stats.replica_writes["ok"] += stored
     node.stats.put_acknowledged_replicas.observe(stored)
     return PutOutcome("success", stored, stored)
-
-
-def _is_stored(copy: RecordCopy, receipt: P2pSuccess) -> bool:
-    """Whether a node holds just this copy, and knows of no older one that need be buried or lies on more nodes."""
-    same = receipt.version == copy.version and receipt.replication <= copy.replication
-    return same and receipt.tombstone_ms <= copy.tombstone_ms + TOMBSTONE_SLACK_MS

@@ -41,7 +41,8 @@ from gdht.core.messages import (
     Request,
 )
 from gdht.core.peer import Peer
-from gdht.core.records import NO_VERSION, Record
+from gdht.core.records import NO_VERSION, Record, left_ms
+from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.later import Answer, when_durable
 from gdht.node.replication.copies import accept_copy, lacks
@@ -100,27 +101,33 @@ def handle_leave(node: NodeState, sender: Peer, _request: P2pLeave, _now_s: floa
 
 
 def handle_put(node: NodeState, _sender: Peer, request: P2pPut, now_s: float) -> Answer:
-    key = request.key
-    if request.as_owner and not node.ring.owns(key_ident(key)):
+    key, as_owner = request.key, request.as_owner
+    ident = key_ident(key)
+    if as_owner and not node.ring.owns(ident):
         node.doubt_predecessor()
         return P2pFailure(key, FailureReason.NOT_RESPONSIBLE, "")
     if node.sealed:
         return P2pFailure(key, FailureReason.LEAVING, "")
-    if request.as_owner and not node.arc.is_ours(key_ident(key)):
+    if as_owner and not node.arc.is_ours(ident):
         return P2pFailure(key, FailureReason.NOT_HERE_YET, "another node may be the owner")
-    copy = RecordCopy(key, request.ttl_ms, request.replication, request.version, request.value, request.tombstone_ms)
+    _, ttl_ms, replication, version, _, value, tombstone_ms = request
+    copy = make(RecordCopy, (key, ttl_ms, replication, version, value, tombstone_ms))
     try:
         held = accept_copy(node, copy, now_s)
     except StoreError as error:
         return _refused(key, error)
-    view = node.view(request.replication) if request.as_owner else 0
-    return when_durable(node.store, _receipt(held, now_s, view), lambda error: _not_durable(node, key, error))
+    receipt = _receipt(held, now_s, node.view(replication) if as_owner else 0)
+    if node.store.pending is None:
+        return receipt
+    return when_durable(node.store, receipt, lambda error: _not_durable(node, key, error))
 
 
 def _receipt(held: Record, now_s: float, view: int) -> P2pSuccess:
     """What is held now, without the value."""
-    ttl_ms, tombstone_ms = max(held.ttl_ms(now_s), 0), max(held.tombstone_ms(now_s), 0)
-    return P2pSuccess(held.key, ttl_ms, held.replication, held.version, b"", tombstone_ms, view)
+    key, _, version, expires_at_s, replication, tombstone_until_s, _ = held
+    ttl_ms = left_ms(expires_at_s, now_s)
+    tombstone_ms = left_ms(tombstone_until_s, now_s) if tombstone_until_s else 0
+    return make(P2pSuccess, (key, ttl_ms, replication, version, b"", tombstone_ms, view))
 
 
 def _not_durable(node: NodeState, key: bytes, error: StoreError) -> P2pFailure:

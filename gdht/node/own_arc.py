@@ -102,11 +102,11 @@ class OwnArc:
             return self.sure_from
         if not self.accepted or self._leased_from is None or self._now() >= self.leased_until_s:
             return None
-        return self._narrower(self._leased_from, self.sure_from)
-
-    def _narrower(self, one: int, other: int) -> int:
-        """Of two places where a part begins that ends at ours, the one nearer to it; our own is the furthest."""
-        return one if (self._me - one - 1) % IDENTS <= (self._me - other - 1) % IDENTS else other
+        last = self._me - 1  # from here back, the place furthest away is our own
+        width = min((last - self._leased_from) % IDENTS, (last - self.sure_from) % IDENTS)
+        if self._start is not None:
+            width = min(width, (last - self._start) % IDENTS)
+        return (last - width) % IDENTS
 
     @property
     def receiving(self) -> bool:

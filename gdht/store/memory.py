@@ -127,11 +127,14 @@ class MemoryStore:
     def _replace(self, held: Record | None, new: Record | None) -> None:
         """One record takes the place of another of the same key, or of none; None: nothing does."""
         self._ledger.replace(held, new)
-        if held is not None:
+        old_s = None if held is None else ceil(due_s(held))
+        new_s = None if new is None else ceil(due_s(new))
+        if held is not None and old_s != new_s:
             self._forget_due(held)
         if new is not None:
             self._records.set(new.key, _packed(new))
-            self._note_due(new)
+            if old_s != new_s:
+                self._note_due(new)
         elif held is not None:
             self._records.pop(held.key)
         self._ledger.settle()

@@ -125,6 +125,13 @@ CODECS: dict[type, Codec] = {
 
 _DECODERS = {codec.type_number: codec.decode for codec in CODECS.values()}
 _P2P_DECODERS = {number: decode for number, decode in _DECODERS.items() if number >= MESSAGE_TYPES[m.P2pPut]}
+_PLAIN = {
+    codec.type_number: (codec.body_min, codec.body_max, codec.decode)
+    for message, codec in CODECS.items()
+    if codec.type_number in _P2P_DECODERS and message is not m.P2pHello
+}
+"""What nearly all frames between peers are; nothing about their headers needs a closer look."""
+
 _LIMITS = {codec.type_number: Limits(codec.body_min, codec.body_max) for codec in CODECS.values()}
 _P2P_LIMITS = {number: _LIMITS[number] for number in _P2P_DECODERS}
 
@@ -173,10 +180,6 @@ class _Decoder(Generic[AnySplitter]):
         """The other side has finished sending. Raises: BrokenStream (truncated) when that cuts a message short."""
         self._splitter.eof()
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise BrokenStream(*self._failure)
-
     def _fail(self, error: RemoteProtocolError | ValueError, before: list[Any]) -> BrokenStream:
         if isinstance(error, RemoteProtocolError):
             self._failure = error.reason, error.detail
@@ -196,23 +199,46 @@ class DhtDecoder(_Decoder[DhtSplitter]):
     def __init__(self, accepted: Collection[type] = (m.DhtPut, m.DhtGet)) -> None:
         self._takes_gets = m.DhtGet in accepted
         numbers = [MESSAGE_TYPES[message] for message in accepted]
+        self._plain = {number: (*_LIMITS[number], _DECODERS[number]) for number in numbers}
         super().__init__(DhtSplitter({number: _LIMITS[number] for number in numbers}))
 
     def feed(self, data: Chunk) -> list[DhtMessage]:
         """The messages that `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
-        self._check()
+        if self._failure is not None:
+            raise BrokenStream(*self._failure)
         messages: list[DhtMessage] = []
-        if self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER and self._splitter.is_empty:
+        is_between_frames = not self._splitter.rest
+        if is_between_frames and self._takes_gets and data[: len(GET_HEADER)] == GET_HEADER:
             messages = gets_in_front(data)  # the most frequent of all
             data = data[len(messages) * GET_FRAME.size :]
             if not data:
                 return messages
         try:
+            if is_between_frames:
+                data = bytes(data)
+                end = self._read_plain(data, messages)
+                if end == len(data):
+                    return messages
+                data = data[end:]
             for type_number, buffer, start, end in self._splitter.split(data):
                 messages.append(_DECODERS[type_number](buffer, start, end))
         except (RemoteProtocolError, ValueError) as error:
             raise self._fail(error, messages) from error
         return messages
+
+    def _read_plain(self, data: bytes, messages: list[DhtMessage]) -> int:
+        """Read the whole messages in front, up to one that is looked at more closely; where that begins."""
+        start, available, head = 0, len(data), DHT_HEADER.size
+        unpack_header, plain = DHT_HEADER.unpack_from, self._plain
+        while available - start >= head:
+            size, type_number = unpack_header(data, start)
+            codec = plain.get(type_number)
+            end = start + size
+            if codec is None or end > available or not codec[0] <= size - head <= codec[1]:
+                break
+            messages.append(codec[2](data, start + head, end))
+            start = end
+        return start
 
 
 class P2pDecoder(_Decoder[P2pSplitter]):
@@ -228,6 +254,11 @@ class P2pDecoder(_Decoder[P2pSplitter]):
         super().__init__(P2pSplitter(_P2P_LIMITS, frame_bytes_max, dialling=dialling, greeted=greeted))
 
     @property
+    def is_between_frames(self) -> bool:
+        """Whether what comes next begins a frame, HELLO being over."""
+        return not self._splitter.rest and self._splitter.greeted and self._failure is None
+
+    @property
     def frame_bytes_max(self) -> int:
         """The longest frame, header included, in bytes; may be assigned at any time."""
         return self._splitter.frame_bytes_max
@@ -238,9 +269,16 @@ class P2pDecoder(_Decoder[P2pSplitter]):
 
     def feed(self, data: Chunk) -> list[tuple[int, P2pMessage | UnknownMessage]]:
         """What `data` completes. Raises: BrokenStream, now and ever after; see its `before`."""
-        self._check()
+        if self._failure is not None:
+            raise BrokenStream(*self._failure)
         messages: list[tuple[int, P2pMessage | UnknownMessage]] = []
         try:
+            if self.is_between_frames:
+                data = bytes(data)
+                end = self._read_plain(data, messages)
+                if end == len(data):
+                    return messages
+                data = data[end:]
             for type_number, request_id, buffer, start, end in self._splitter.split(data):
                 decode = _P2P_DECODERS.get(type_number)
                 message = UnknownMessage(type_number) if decode is None else decode(buffer, start, end)
@@ -248,3 +286,20 @@ class P2pDecoder(_Decoder[P2pSplitter]):
         except (RemoteProtocolError, ValueError) as error:
             raise self._fail(error, messages) from error
         return messages
+
+    def _read_plain(self, data: bytes, messages: list[tuple[int, P2pMessage | UnknownMessage]]) -> int:
+        """Read the whole frames in front, up to one that is looked at more closely; where that begins."""
+        start, available, head, bytes_max = 0, len(data), P2P_HEADER.size, self.frame_bytes_max
+        unpack_header, plain = P2P_HEADER.unpack_from, _PLAIN
+        while available - start >= head:
+            size, type_number, version, _, request_id = unpack_header(data, start)
+            codec = plain.get(type_number)
+            body, end = start + head, start + head + size
+            if codec is None or version != PROTOCOL_VERSION or end > available or end - start > bytes_max:
+                break
+            body_min, body_max, decode = codec
+            if not body_min <= size <= body_max:
+                break
+            messages.append((request_id, decode(data, body, end)))
+            start = end
+        return start

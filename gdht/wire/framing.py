@@ -56,33 +56,28 @@ class BrokenStream(RemoteProtocolError):
 
 
 class Splitter:
-    """Keeps the bytes of an unfinished frame between feeds."""
+    """Keeps the bytes of an unfinished frame between feeds: `rest`."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self.rest = bytearray()
         self._wanted = 0  # so many bytes of `_rest` before it is worth looking again
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether what comes next begins a frame."""
-        return not self._rest
 
     def _buffer(self, data: Chunk) -> bytes:
         """What is to be looked at now; empty when more must come first."""
-        if not self._rest:
+        if not self.rest:
             return bytes(data)
-        self._rest += data
-        return bytes(self._rest) if len(self._rest) >= self._wanted else b""
+        self.rest += data
+        return bytes(self.rest) if len(self.rest) >= self._wanted else b""
 
     def _keep(self, buffer: bytes, start: int, wanted: int) -> None:
         self._wanted = wanted
-        if self._rest or start < len(buffer):
-            self._rest = bytearray(buffer[start:])
+        if self.rest or start < len(buffer):
+            self.rest = bytearray(buffer[start:])
 
     def eof(self) -> None:
         """The stream has ended. Raises BrokenStream (truncated) when a frame was under way."""
-        if self._rest:
-            raise BrokenStream("truncated", f"the stream ended {len(self._rest)} bytes into a message")
+        if self.rest:
+            raise BrokenStream("truncated", f"the stream ended {len(self.rest)} bytes into a message")
 
 
 class DhtSplitter(Splitter):
@@ -130,7 +125,7 @@ class P2pSplitter(Splitter):
         self.frame_bytes_max = frame_bytes_max
         self._limits = limits
         self._first_types = (HELLO_TYPE, ERROR_TYPE) if dialling else (HELLO_TYPE,)
-        self._greeted = greeted
+        self.greeted = greeted
 
     def split(self, data: Chunk) -> Iterator[tuple[int, int, bytes, int, int]]:
         """What `data` completes: (type number, request id, buffer, start, end), the body being buffer[start:end].
@@ -141,25 +136,9 @@ class P2pSplitter(Splitter):
         if not buffer:
             return
         start, available = 0, len(buffer)
-        unpack_header, head, limits = P2P_HEADER.unpack_from, P2P_HEADER.size, self._limits
-        while self._greeted and available - start >= head:  # nearly all frames: nothing about them needs a closer look
-            size, type_number, version, _, request_id = unpack_header(buffer, start)
-            body, end = start + head, start + head + size
-            limit = limits.get(type_number)
-            if (
-                limit is None
-                or not limit[0] <= size <= limit[1]
-                or end > available
-                or end - start > self.frame_bytes_max
-            ):
-                break
-            if version != PROTOCOL_VERSION or type_number == HELLO_TYPE:
-                break
-            yield type_number, request_id, buffer, body, end
-            start = end
         while (wanted := self._check(buffer, start)) <= available - start:
             _, type_number, _, _, request_id = P2P_HEADER.unpack_from(buffer, start)
-            self._greeted = self._greeted or type_number == HELLO_TYPE
+            self.greeted = self.greeted or type_number == HELLO_TYPE
             yield type_number, request_id, buffer, start + P2P_HEADER.size, start + wanted
             start += wanted
         # Every byte of what may be a HELLO is looked at as it comes; for longer frames that would be quadratic.
@@ -175,7 +154,7 @@ class P2pSplitter(Splitter):
             return P2P_HEADER.size
         size, type_number, version, _, _ = P2P_HEADER.unpack_from(buffer, start)
         self._check_size(size)
-        if not self._greeted and type_number not in self._first_types:
+        if not self.greeted and type_number not in self._first_types:
             raise BrokenStream("type", f"type {type_number} before HELLO")
         limit = self._limits.get(type_number)
         if limit is not None and not limit.body_min <= size <= limit.body_max:
@@ -190,6 +169,6 @@ class P2pSplitter(Splitter):
         return whole
 
     def _check_size(self, size: int) -> None:
-        bound = self.frame_bytes_max if self._greeted else min(self.frame_bytes_max, HELLO_FRAME_BYTES_MAX)
+        bound = self.frame_bytes_max if self.greeted else min(self.frame_bytes_max, HELLO_FRAME_BYTES_MAX)
         if size > bound - P2P_HEADER.size:
             raise BrokenStream("too_large", f"a body of {size} bytes in a frame; {bound} bytes are allowed")

@@ -35,7 +35,7 @@ def _encode_dht_put(message: m.DhtPut) -> bytes:
 
 def _decode_dht_put(buffer: bytes, start: int, end: int) -> m.DhtPut:
     ttl_s, replication, reserved, key = _DHT_PUT.unpack_from(buffer, start)
-    return m.DhtPut(ttl_s, replication, reserved, key, buffer[start + _DHT_PUT.size : end])
+    return make(m.DhtPut, (ttl_s, replication, reserved, key, buffer[start + _DHT_PUT.size : end]))
 
 
 def _encode_dht_success(message: m.DhtSuccess) -> bytes:

@@ -4,6 +4,7 @@ from struct import Struct
 
 from gdht.core import messages as m
 from gdht.core.digests import TOTAL_BYTES
+from gdht.core.records import Version
 from gdht.core.values import make
 from gdht.wire import fields
 from gdht.wire.parts import (
@@ -64,8 +65,8 @@ def _encode_success(message: m.P2pSuccess) -> bytes:
 
 def _decode_success(buffer: bytes, start: int, end: int) -> m.P2pSuccess:
     key, ttl_ms, tombstone_ms, replication, stamp, by, view = _SUCCESS.unpack_from(buffer, start)
-    value = buffer[start + _SUCCESS.size : end]
-    return make(m.P2pSuccess, (key, ttl_ms, replication, version_of(stamp, by), value, tombstone_ms, view))
+    version, value = make(Version, (stamp, int.from_bytes(by))), buffer[start + _SUCCESS.size : end]
+    return make(m.P2pSuccess, (key, ttl_ms, replication, version, value, tombstone_ms, view))
 
 
 def _encode_failure(message: m.P2pFailure) -> bytes:

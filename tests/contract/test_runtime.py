@@ -60,6 +60,16 @@ def answer_ping(_sender: Peer, _request: Request) -> Reply:
     return P2pAck()
 
 
+class Answering:
+    """What a P2P port asks, answered by one function."""
+
+    def __init__(self, handle: Handler) -> None:
+        self.handle = handle
+
+    def own_records(self) -> None:
+        return None
+
+
 class SimWorld:
     """A node's simulated runtime and the peers around it."""
 
@@ -116,7 +126,7 @@ class GeventWorld:
         """A peer that answers."""
         sock = open_socket(Address("127.0.0.1", 0), "p2p_address")
         peer = Peer(ident, str(Address(*sock.getsockname())))
-        server = PeerServer(sock, 10, Stats(), our_hello(ring, peer), handler)
+        server = PeerServer(sock, 10, Stats(), our_hello(ring, peer), Answering(handler))
         server.start()
         self._stack.callback(server.stop, 0)
         return peer

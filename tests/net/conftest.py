@@ -28,13 +28,15 @@ from gdht.core.records import NO_VERSION
 from gdht.net.api_server import ApiServer
 from gdht.net.hello import our_hello
 from gdht.net.listener import open_socket
+from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
+from gdht.node.express import OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
-from gdht.wire.codec import encode_dht
+from gdht.wire.codec import P2pDecoder, encode_dht, encode_p2p
 
 LOOPBACK = Address("127.0.0.1", 0)
 
@@ -63,6 +65,9 @@ class FakeNode:
     def put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
         self._wait(key)
         return self._put(key, value)
+
+    def own_records(self) -> OwnRecords | None:
+        return None
 
     def handle(self, sender: Peer, request: Request) -> Reply:
         self.requests.append((sender, request))
@@ -178,7 +183,7 @@ def serve_api(stack: ExitStack, node: FakeNode, stats: Stats) -> Callable[..., A
     """`serve_api(connections_max=..., address=...)`: a running API server of the fake node."""
 
     def serve(connections_max: int = 100, address: Address = LOOPBACK) -> ApiServer:
-        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node)
+        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node, Load())
         server.start()
         stack.callback(server.stop, 0)
         return server
@@ -195,9 +200,7 @@ def serve_peers(stack: ExitStack, node: FakeNode, stats: Stats) -> Callable[...,
     ) -> PeerServer:
         sock = open_socket(address, "p2p_address")
         host, port = sock.getsockname()[:2]
-        server = PeerServer(
-            sock, connections_max, stats, our_hello(ring, Peer(ident, str(Address(host, port)))), node.handle
-        )
+        server = PeerServer(sock, connections_max, stats, our_hello(ring, Peer(ident, str(Address(host, port)))), node)
         server.start()
         stack.callback(server.stop, 0)
         return server
@@ -286,3 +289,27 @@ def free_port() -> int:
 def tools() -> Any:
     """The functions above, for the test modules."""
     return SimpleNamespace(key=make_key, put=make_put, get=make_get, wait_for=wait_for)
+
+
+def answers_in(data):
+    return P2pDecoder(dialling=True).feed(data)
+
+
+def read_answers(client, decoder, count):
+    found = []
+    while len(found) < count and (data := client.sock.recv(65536)):
+        found += decoder.feed(data)
+    return found
+
+
+@pytest.fixture
+def greeted(dial, hello):
+    """`greeted(server)`: a client that has said HELLO and been answered, and its decoder."""
+
+    def greet(server):
+        client, decoder = dial(server), P2pDecoder(dialling=True)
+        client.send(encode_p2p(hello(1), 0))
+        assert [message for _id, message in read_answers(client, decoder, 1)] == [hello(7, address=str(server.address))]
+        return client, decoder
+
+    return greet

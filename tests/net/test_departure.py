@@ -3,6 +3,7 @@
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from gdht.admin import create_app
 from gdht.config import Address, AdminConfig, Config, DhtConfig
@@ -23,6 +24,7 @@ def serve(stack, monkeypatch):
         dht = DhtConfig(ANYWHERE, ANYWHERE, data_dir="", stabilize_interval=0.05, bootstrap=bootstrap)
         daemon = Daemon(Config(dht=dht, admin=AdminConfig(address=ANYWHERE)), create_app)
         greenlet = gevent.spawn(exit_code, daemon)
+        stack.callback(wait_for, lambda: daemon.state is DaemonState.STOPPED)  # somebody else may be stopping it
         stack.callback(daemon.stop)
         wait_for(lambda: daemon.state is DaemonState.RUNNING and daemon.node.state is State.ACTIVE)
         return daemon, greenlet
@@ -109,22 +111,24 @@ def test_a_dry_run_leaves_the_node_where_it_is(pair):
     assert not greenlet.ready()
 
 
-def slow_leave(daemon, monkeypatch):
-    """Have a leave find no end before its deadline; the deadlines it is given."""
-    given = []
+@pytest.fixture
+def slow_leave(serve, monkeypatch):
+    """A node that finds no end of its leave before the deadline, its greenlet, and the deadlines it is given."""
+    daemon, greenlet = serve()
+    given, test_is_over = [], Event()
 
     def leave(deadline_s):
         given.append(deadline_s)
-        gevent.sleep(deadline_s)
+        test_is_over.wait(deadline_s)
 
     monkeypatch.setattr(daemon.node, "leave", leave)
-    return given
+    yield daemon, greenlet, given
+    test_is_over.set()
 
 
-def test_a_signal_cuts_a_long_leave_short(serve, monkeypatch):
+def test_a_signal_cuts_a_long_leave_short(slow_leave, monkeypatch):
     monkeypatch.setattr(daemon_module, "SIGNAL_S_MAX", 0.1)
-    daemon, greenlet = serve()
-    given = slow_leave(daemon, monkeypatch)
+    daemon, greenlet, given = slow_leave
     daemon.leave(3600.0)
     wait_for(lambda: given)
     daemon._on_signal()
@@ -132,9 +136,8 @@ def test_a_signal_cuts_a_long_leave_short(serve, monkeypatch):
     assert given == [3600.0]
 
 
-def test_a_leave_that_is_asked_for_later_does_not_make_one_by_signal_longer(serve, monkeypatch):
-    daemon, _ = serve()
-    given = slow_leave(daemon, monkeypatch)
+def test_a_leave_that_is_asked_for_later_does_not_make_one_by_signal_longer(slow_leave, monkeypatch):
+    daemon, _, given = slow_leave
     monkeypatch.setattr(daemon_module, "HAND_OVER_S", 0.1)
     daemon._on_signal()
     daemon.leave(3600.0)

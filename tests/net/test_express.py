@@ -17,14 +17,15 @@ from gdht.core.messages import (
     RecordCopy,
 )
 from gdht.core.peer import Peer
-from gdht.core.records import NO_VERSION
+from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
 from gdht.net.api_server import ApiServer
+from gdht.net.calls import Call
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import Load
 from gdht.net.runtime import GeventRuntime
-from gdht.node.express import OwnValues, PutPlan
+from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Later
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
@@ -40,6 +41,29 @@ def success(key, value=b""):
 
 def failure(key):
     return encode_dht(DhtFailure(key))
+
+
+class Ping(Call):
+    """A call of which nobody wants to know what became."""
+
+    request = P2pPing()
+
+    def take(self, outcome):
+        pass
+
+
+class OwnStore:
+    """Of a store, what `OwnRecords` asks."""
+
+    def __init__(self, values: dict[bytes, bytes]) -> None:
+        self._values = values
+
+    def value(self, key, _now_s):
+        return self._values.get(key)
+
+    def held(self, key):
+        value = self._values.get(key)
+        return None if value is None else Record(key, value, NO_VERSION, 60.0, 1)
 
 
 class Gateway(FakeNode):
@@ -62,8 +86,8 @@ class Gateway(FakeNode):
     def try_put(self, key, value, ttl_s, replication):
         return None
 
-    def own_values(self):
-        return OwnValues(0, 0, lambda key, _now_s: self.own.get(key), 0.0)
+    def own_records(self):
+        return OwnRecords(0, 0, OwnStore(self.own), 0.0)
 
     def plan_get(self, key):
         return self.owner
@@ -118,8 +142,9 @@ def gateway(stack, pool, stats, serve_peers):
         GeventRuntime(pool).call(peer, P2pPing(), 5.0)
     node = Gateway(Peer(1, "127.0.0.1:1"))
     node.owner = peers[0]
-    express = Express(node, pool, stats, TIMEOUT_S)
-    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, express)
+    load = Load()
+    express = Express(node, pool, stats, TIMEOUT_S, load)
+    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, load, express)
     server.start()
     stack.callback(server.stop, 0)
     return SimpleNamespace(node=node, peers=peers, server=server, express=express, address=server.address)
@@ -262,7 +287,7 @@ def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_los
     seen = []
     dying = fake_peer(greeting(hello(ident=9), seen=seen))
     peer = Peer(9, str(dying.address))
-    pool.submit(_Ignored(peer, P2pPing(), 5.0, pool.stats))
+    pool.submit(Ping(peer, 5.0, pool.stats))
     tools.wait_for(lambda: pool.ready(peer))
     gateway.node.owner = peer
     client = dial(gateway)
@@ -271,17 +296,6 @@ def test_an_owner_that_dies_with_requests_under_way_answers_none_and_none_is_los
     pool._connections[peer]._stream.abort(ConnectionResetError(104, "reset"))
     pool._connections.get(peer) and pool._connections[peer].close("gone")
     assert client.read(54 * 10) == b"".join(success(tools.key(n), b"found the long way") for n in range(10))
-
-
-class _Ignored:
-    def __new__(cls, *arguments):
-        from gdht.net.calls import Call
-
-        class Ignored(Call):
-            def take(self, outcome):
-                pass
-
-        return Ignored(*arguments)
 
 
 def test_silence_ends_when_the_time_is_over_and_goes_the_long_way(gateway, dial, tools, node):
@@ -426,3 +440,22 @@ def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, 
     tools.wait_for(lambda: gateway.server._load.under_way == 20)
     client.sock.close()
     tools.wait_for(lambda: gateway.server._load.under_way == 0)
+
+
+def test_when_much_is_asked_late_owners_are_waited_for_alone(gateway, dial, tools, node, monkeypatch):
+    """To ask their replicas as well would be more of what there is too much of."""
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    gateway.node.patience_s = 0.01
+    monkeypatch.setattr(gateway.server._load, "_least", 0)
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)))
+    tools.wait_for(lambda: late)
+    gevent.sleep(0.02)
+    gateway.express.tend()
+    gevent.sleep(0.02)
+    assert gateway.node.long_way == []
+    late[0](None)
+    assert client.read(37) == success(tools.key(1), b"o")

@@ -1,7 +1,6 @@
 """The P2P port, over real sockets: HELLO, answers, and what is refused."""
 
 import struct
-from time import perf_counter
 
 import gevent
 import pytest
@@ -11,39 +10,13 @@ from gdht.core.messages import (
     P2pAck,
     P2pError,
     P2pGet,
-    P2pGetNeighbours,
     P2pPing,
-    P2pReplyNeighbours,
     P2pSuccess,
 )
-from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
 from gdht.net import peer_server
-from gdht.wire.codec import P2pDecoder, encode_p2p
-
-
-def answers_in(data):
-    return P2pDecoder(dialling=True).feed(data)
-
-
-def read_answers(client, decoder, count):
-    found = []
-    while len(found) < count and (data := client.sock.recv(65536)):
-        found += decoder.feed(data)
-    return found
-
-
-@pytest.fixture
-def greeted(dial, hello):
-    """`greeted(server)`: a client that has said HELLO and been answered, and its decoder."""
-
-    def greet(server):
-        client, decoder = dial(server), P2pDecoder(dialling=True)
-        client.send(encode_p2p(hello(1), 0))
-        assert [message for _id, message in read_answers(client, decoder, 1)] == [hello(7, address=str(server.address))]
-        return client, decoder
-
-    return greet
+from gdht.wire.codec import encode_p2p
+from tests.net.conftest import answers_in, read_answers
 
 
 def test_requests_sent_along_with_hello_are_answered(serve_peers, dial, hello):
@@ -120,23 +93,6 @@ def test_a_stranger_is_closed_without_a_word_counted_and_logged(serve_peers, dia
     assert read_answers(bystander, decoder, 1) == [(1, P2pAck())]
 
 
-def test_malformed_frames_are_answered_up_to_them_and_closed(serve_peers, greeted, stats):
-    client, decoder = greeted(serve_peers())
-    client.send(encode_p2p(P2pPing(), 1), struct.pack(">IHBBI", 1 << 31, 668, 1, 0, 2), b"x" * 100_000)
-    (ack, (request_id, error)) = read_answers(client, decoder, 2)
-    assert ack == (1, P2pAck())
-    assert (request_id, error.reason) == (0, ErrorReason.MALFORMED)
-    assert client.read_all() == b""
-    assert stats.peer_rejected == {"too_large": 1}
-
-
-def test_an_answer_without_a_question_is_malformed(serve_peers, greeted, stats):
-    client, decoder = greeted(serve_peers())
-    client.send(encode_p2p(P2pReplyNeighbours((), ()), 1))
-    assert read_answers(client, decoder, 1)[0][1].reason == ErrorReason.MALFORMED
-    assert stats.peer_rejected == {"type": 1}
-
-
 def test_hello_must_come_in_time(serve_peers, dial, monkeypatch, stats):
     monkeypatch.setattr(peer_server, "HELLO_TIMEOUT_S", 0.05)
     assert dial(serve_peers()).read_all() == b""
@@ -149,24 +105,6 @@ def test_a_connection_that_is_only_opened_and_closed_is_no_offence(serve_peers, 
     assert client.read_all() == b""
     assert not stats.peer_rejected
     assert not caplog.messages
-
-
-def test_a_bug_in_a_handler_is_an_internal_error_of_that_request_only(serve_peers, greeted, node, stats, caplog):
-    node.answer = lambda _sender, request: P2pAck() if isinstance(request, P2pPing) else 1 / 0
-    client, decoder = greeted(serve_peers())
-    client.send(encode_p2p(P2pGetNeighbours(), 1), encode_p2p(P2pPing(), 2))
-    ((_id, error), ack) = read_answers(client, decoder, 2)
-    assert error.reason == ErrorReason.INTERNAL
-    assert ack == (2, P2pAck())
-    assert stats.rpc_received_requests["p2p_get_neighbours", "error"] == 1
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_the_sender_is_who_hello_said(serve_peers, greeted, node):
-    client, decoder = greeted(serve_peers())
-    client.send(encode_p2p(P2pPing(), 1))
-    read_answers(client, decoder, 1)
-    assert node.requests == [(Peer(1, "127.0.0.1:1"), P2pPing())]
 
 
 def test_connections_over_the_limit_are_told_so(serve_peers, greeted, dial, stats):
@@ -187,53 +125,6 @@ def test_a_peer_that_does_not_read_is_dropped(serve_peers, greeted, node, stats,
         client.send(*[requests] * 10_000)
     tools.wait_for(lambda: stats.peer_connections["inbound"] == 0)
     assert stats.rpc_received_requests["p2p_get", "ok"] < 1000
-
-
-def test_a_connection_without_requests_is_closed_after_a_while(serve_peers, greeted, stats, monkeypatch, caplog):
-    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.2)
-    server = serve_peers()
-    (silent, _), (asking, decoder) = greeted(server), greeted(server)
-    reading = gevent.spawn(silent.read_all)
-    for number in range(1, 100):
-        asking.send(encode_p2p(P2pPing(), number))
-        assert read_answers(asking, decoder, 1) == [(number, P2pAck())]
-        gevent.sleep(0.01)
-        if number > 40 and reading.ready():
-            break
-    assert reading.get(block=False) == b""
-    assert stats.peer_connections["inbound"] == 1
-    assert not caplog.messages
-
-
-def test_bytes_that_make_no_request_do_not_keep_a_connection(serve_peers, greeted, monkeypatch):
-    monkeypatch.setattr(peer_server, "QUIET_S_MAX", 0.1)
-    client, _decoder = greeted(serve_peers())
-
-    def trickle():
-        for byte in struct.pack(">IHBBI", 1000, 999, 1, 0, 4) + bytes(900):
-            client.send(bytes([byte]))
-            gevent.sleep(0.005)
-
-    with pytest.raises(OSError, match=r"reset|pipe"):
-        trickle()
-
-
-def test_a_long_batch_is_answered_in_order_and_lets_others_run(serve_peers, greeted, node):
-    def slowly(_sender, _request):
-        started_s = perf_counter()
-        while perf_counter() - started_s < 0.002:
-            pass
-        return P2pAck()
-
-    node.answer = slowly
-    server = serve_peers()
-    (busy, decoder), (other, other_decoder) = greeted(server), greeted(server)
-    busy.send(*(encode_p2p(P2pPing(), number) for number in range(1, 201)))
-    gevent.sleep(0.005)
-    other.send(encode_p2p(P2pPing(), 1))
-    assert read_answers(other, other_decoder, 1) == [(1, P2pAck())]
-    assert len(node.requests) < 100
-    assert [number for number, _ack in read_answers(busy, decoder, 200)] == list(range(1, 201))
 
 
 def test_stopping_answers_what_was_received(serve_peers, greeted):

@@ -112,3 +112,13 @@ def test_a_place_is_the_function_of_ours_and_the_innermost_one():
     ours["repair"]()
     assert where(frames[0]).startswith("gdht.node.repair.repair:2 in ")
     assert ".inner:" in where(frames[0])
+
+
+def test_what_was_before_it_began_to_measure_is_no_hold(holds, stack):
+    gevent.sleep(0.001)
+    held(0.06)
+    pulse = Pulse(holds)
+    pulse.start()
+    stack.callback(pulse.stop)
+    gevent.sleep(0.001)
+    assert pulse.beat() < 0.05

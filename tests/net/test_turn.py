@@ -52,3 +52,20 @@ def test_timers_run_between_the_reads_of_many_busy_connections(serve_api, dial, 
     looker.kill()
     turns = sum(seconds > TURN_S_MAX / 2 for seconds in late)
     assert turns >= clients * 0.002 / (3 * TURN_S_MAX), "the timer ran between them"
+
+
+def test_who_gave_way_goes_on_in_the_order_of_waiting_a_turn_each_when_that_takes_long():
+    gevent.sleep(0.001)
+    turn, order, turns = this_turn(), [], set()
+
+    def work(number):
+        order.append(number)
+        turns.add(turn.began_s)
+        sleep(2 * TURN_S_MAX)
+
+    for number in range(4):
+        turn.put_off(lambda number=number: work(number))
+    while len(order) < 4:
+        gevent.sleep(0.001)
+    assert order == [0, 1, 2, 3]
+    assert len(turns) == 4

@@ -5,7 +5,7 @@ import pytest
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pGet, P2pPut, P2pSuccess
 from gdht.core.placement import view_of
 from gdht.errors import CallTimeout
-from gdht.node.express import judge_put, own_values, plan_get, plan_put
+from gdht.node.express import judge_put, own_records, plan_get, plan_put
 from gdht.node.handlers import handle
 from gdht.node.replication.get import Asked, GetOutcome, finish_get, try_get
 from gdht.node.replication.put import Begun, PutOutcome, finish_put, put
@@ -66,7 +66,7 @@ def test_a_put_goes_to_the_owner_and_those_after_it_and_only_the_owner_is_asked_
     plan = plan_put(ten.node, key(115), b"v", 60, 3)
     assert owners(plan) == [120, 130, 140]
     assert [request.as_owner for request in plan.requests] == [True, False, False]
-    assert plan.view == view_of([at(130), at(140)])
+    assert plan.view == view_of((at(130), at(140)))
     assert {request.version for request in plan.requests} == {plan.copy.version}
 
 
@@ -205,7 +205,7 @@ def test_a_get_that_the_owner_has_nothing_for_asks_the_replicas_as_before(ten, k
 def test_receipts_of_a_put_name_the_replicas_that_the_owner_sees(ten, begun, at):
     _, outcomes = begun
     assert isinstance(outcomes[0], P2pSuccess)
-    assert [outcome.view for outcome in outcomes] == [view_of([at(130), at(140)]), 0, 0]
+    assert [outcome.view for outcome in outcomes] == [view_of((at(130), at(140))), 0, 0]
 
 
 # Own values -----------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_what_is_answered_at_once_is_what_the_long_look_at_each_key_answers(
         ten.keep(number)
     ten.node.arc.sure_from, ten.node.arc._leased_from, ten.node.arc.accepted = sure_from, leased_from, accepted
     now_s = ten.node.clock.lives_s()
-    own = own_values(ten.node, now_s)
+    own = own_records(ten.node, now_s)
     for number in (1, 5, 7, 9, 10, 11, 150, 199, 200, 201):
         found = try_get(ten.node, key(number), now_s)
-        assert (own.get(key(number)) if own else None) == (found.value if found else None), number
+        assert (own.value(key(number)) if own else None) == (found.value if found else None), number

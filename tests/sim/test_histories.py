@@ -131,12 +131,12 @@ def test_a_node_that_hides_its_isolation_is_found_out(monkeypatch):
 
 
 def test_rings_that_do_not_look_for_each_other_are_found_out(monkeypatch):
-    monkeypatch.setattr("gdht.node.node.look_for_others", lambda rt, node: None)
+    monkeypatch.setattr("gdht.node.tasks.look_for_others", lambda rt, node: None)
     assert "ideal_successors" in first_failure("partition")
 
 
 def test_records_that_nobody_repairs_are_found_out(monkeypatch):
-    monkeypatch.setattr("gdht.node.node.repair", lambda rt, node: 0)
+    monkeypatch.setattr("gdht.node.tasks.repair", lambda rt, node: 0)
     assert "replica" in first_failure("safe")
 
 

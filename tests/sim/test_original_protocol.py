@@ -103,9 +103,9 @@ def churn(seed: int, nodes: int = 8, steps: int = 40) -> None:
 def _original(monkeypatch):
     """Nodes keep their ring as it was published in 2001."""
     monkeypatch.setattr("gdht.node.bootstrap.join", original_protocol.join)
-    monkeypatch.setattr("gdht.node.node.stabilize", original_protocol.stabilize)
-    monkeypatch.setattr("gdht.node.node.rectify", original_protocol.notified)
-    monkeypatch.setattr("gdht.node.node.check_predecessor", original_protocol.check_predecessor)
+    monkeypatch.setattr("gdht.node.tasks.stabilize", original_protocol.stabilize)
+    monkeypatch.setattr("gdht.node.tasks.rectify", original_protocol.notified)
+    monkeypatch.setattr("gdht.node.tasks.check_predecessor", original_protocol.check_predecessor)
 
 
 SEEDS = range(8)

@@ -313,7 +313,7 @@ def result(decoder: Any, pieces: list[bytes], bytes_max: int) -> tuple[list[Any]
     try:
         for piece in pieces:
             read += decoder.feed(piece)
-            assert len(decoder._splitter._rest) < bytes_max
+            assert len(decoder._splitter.rest) < bytes_max
         decoder.eof()
     except BrokenStream as error:
         return read + error.before, error.reason

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes
 from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, Entry, RecordCopy
-from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_S_MAX, Record
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX, TTL_S_MAX, Record
+from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
 from gdht.node.storage import Store
@@ -15,8 +16,6 @@ BATCH_RECORDS_MAX = RECORDS_PER_MESSAGE_MAX
 
 SCAN_RECORDS = 500
 """How many records are read from the store at a time."""
-
-TTL_MS_MAX = TTL_S_MAX * 1000
 
 
 def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
@@ -53,7 +52,7 @@ def _to_record(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
     replication = copies if 1 <= copies <= copies_max else min(max(copies, 1), copies_max)
     expires_at_s = now_s + (ttl_ms / 1000 if ttl_ms < TTL_MS_MAX else TTL_S_MAX)
     if tombstone_ms <= 0:
-        return Record(key, value, version, expires_at_s, replication)
+        return make(Record, (key, value, version, expires_at_s, replication, 0.0, False))
     record = Record(key, value, version, expires_at_s, replication, now_s + min(tombstone_ms / 1000, TTL_S_MAX))
     return record if ttl_ms > 0 else record.buried()
 

@@ -13,6 +13,7 @@ from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPu
 from gdht.core.peer import Peer
 from gdht.core.placement import quorum, view_of
 from gdht.core.records import TTL_S_MAX, Version
+from gdht.core.values import make
 from gdht.errors import CallTimeout, LookupFailed, StoreError
 from gdht.node.ask import ask_each
 from gdht.node.replication.copies import accept_copy
@@ -88,11 +89,11 @@ def _no_stamp(node: NodeState) -> PutOutcome:
 def try_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int, now_s: float) -> PutOutcome | None:
     """The same without a switch, when all replicas are this node and it has no disk; None when others are needed."""
     ring = node.ring
+    if ring.successors and (replication_of(node, replication) > 1 or not ring.predecessors):
+        return None
     if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or node.store.is_durable:
         return None
     if not node.clock.reserve():
-        return None
-    if ring.successors and (replication_of(node, replication) > 1 or not ring.predecessors):
         return None
     if not ring.owns(key_ident(key)) or not node.arc.is_ours(key_ident(key)):
         return None
@@ -117,7 +118,7 @@ def replication_of(node: NodeState, replication: int) -> int:
 def new_copy(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> RecordCopy:
     """A client's value as it is written to each replica, with a new stamp. Switches: no."""
     ttl_ms = min(ttl_s or node.config.default_ttl, node.config.max_ttl) * 1000
-    return RecordCopy(key, ttl_ms, replication_of(node, replication), node.clock.stamp(), value)
+    return make(RecordCopy, (key, ttl_ms, replication_of(node, replication), node.clock.stamp(), value, 0))
 
 
 class Round(NamedTuple):

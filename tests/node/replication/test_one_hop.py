@@ -229,7 +229,7 @@ def test_a_node_that_lost_the_ring_forgets_who_owned_what(ten):
 def test_an_owner_tells_whom_it_counts_on(ring, at, world, replication, names):
     copy = world.copy(115, copies=replication)
     receipt = handle(ring[11].node, ring[0].me, P2pPut(**copy._asdict(), as_owner=True), ring[11].node.clock.lives_s())
-    assert receipt.view == view_of(map(at, names))
+    assert receipt.view == view_of(tuple(map(at, names)))
 
 
 def test_a_replica_says_nothing_of_others(ring, world):

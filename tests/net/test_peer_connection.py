@@ -1,0 +1,177 @@
+"""One connection of another node: requests are answered in order, most of them at once; what is none ends it."""
+
+import struct
+from time import perf_counter
+
+import gevent
+import pytest
+
+from gdht.core.messages import (
+    ErrorReason,
+    P2pAck,
+    P2pFailure,
+    P2pGet,
+    P2pGetNeighbours,
+    P2pPing,
+    P2pReplyNeighbours,
+    P2pSuccess,
+)
+from gdht.core.peer import Peer
+from gdht.core.records import NO_VERSION, Record
+from gdht.net import peer_connection
+from gdht.node.express import OwnRecords
+from gdht.wire.codec import encode_p2p
+from tests.net.conftest import read_answers
+
+
+def test_malformed_frames_are_answered_up_to_them_and_closed(serve_peers, greeted, stats):
+    client, decoder = greeted(serve_peers())
+    client.send(encode_p2p(P2pPing(), 1), struct.pack(">IHBBI", 1 << 31, 668, 1, 0, 2), b"x" * 100_000)
+    (ack, (request_id, error)) = read_answers(client, decoder, 2)
+    assert ack == (1, P2pAck())
+    assert (request_id, error.reason) == (0, ErrorReason.MALFORMED)
+    assert client.read_all() == b""
+    assert stats.peer_rejected == {"too_large": 1}
+
+
+def test_an_answer_without_a_question_is_malformed(serve_peers, greeted, stats):
+    client, decoder = greeted(serve_peers())
+    client.send(encode_p2p(P2pReplyNeighbours((), ()), 1))
+    assert read_answers(client, decoder, 1)[0][1].reason == ErrorReason.MALFORMED
+    assert stats.peer_rejected == {"type": 1}
+
+
+def test_a_bug_in_a_handler_is_an_internal_error_of_that_request_only(serve_peers, greeted, node, stats, caplog):
+    node.answer = lambda _sender, request: P2pAck() if isinstance(request, P2pPing) else 1 / 0
+    client, decoder = greeted(serve_peers())
+    client.send(encode_p2p(P2pGetNeighbours(), 1), encode_p2p(P2pPing(), 2))
+    ((_id, error), ack) = read_answers(client, decoder, 2)
+    assert error.reason == ErrorReason.INTERNAL
+    assert ack == (2, P2pAck())
+    assert stats.rpc_received_requests["p2p_get_neighbours", "error"] == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_sender_is_who_hello_said(serve_peers, greeted, node):
+    client, decoder = greeted(serve_peers())
+    client.send(encode_p2p(P2pPing(), 1))
+    read_answers(client, decoder, 1)
+    assert node.requests == [(Peer(1, "127.0.0.1:1"), P2pPing())]
+
+
+def test_a_connection_without_requests_is_closed_after_a_while(serve_peers, greeted, stats, monkeypatch, caplog):
+    monkeypatch.setattr(peer_connection, "QUIET_S_MAX", 0.2)
+    server = serve_peers()
+    (silent, _), (asking, decoder) = greeted(server), greeted(server)
+    reading = gevent.spawn(silent.read_all)
+    for number in range(1, 100):
+        asking.send(encode_p2p(P2pPing(), number))
+        assert read_answers(asking, decoder, 1) == [(number, P2pAck())]
+        gevent.sleep(0.01)
+        if number > 40 and reading.ready():
+            break
+    assert reading.get(block=False) == b""
+    assert stats.peer_connections["inbound"] == 1
+    assert not caplog.messages
+
+
+def test_bytes_that_make_no_request_do_not_keep_a_connection(serve_peers, greeted, monkeypatch):
+    monkeypatch.setattr(peer_connection, "QUIET_S_MAX", 0.1)
+    client, _decoder = greeted(serve_peers())
+
+    def trickle():
+        for byte in struct.pack(">IHBBI", 1000, 999, 1, 0, 4) + bytes(900):
+            client.send(bytes([byte]))
+            gevent.sleep(0.005)
+
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        trickle()
+
+
+def test_a_long_batch_is_answered_in_order_and_lets_others_run(serve_peers, greeted, node):
+    def slowly(_sender, _request):
+        started_s = perf_counter()
+        while perf_counter() - started_s < 0.002:
+            pass
+        return P2pAck()
+
+    node.answer = slowly
+    server = serve_peers()
+    (busy, decoder), (other, other_decoder) = greeted(server), greeted(server)
+    busy.send(*(encode_p2p(P2pPing(), number) for number in range(1, 201)))
+    gevent.sleep(0.005)
+    other.send(encode_p2p(P2pPing(), 1))
+    assert read_answers(other, other_decoder, 1) == [(1, P2pAck())]
+    assert len(node.requests) < 100
+    assert [number for number, _ack in read_answers(busy, decoder, 200)] == list(range(1, 201))
+
+
+# GETs that are answered from bytes to bytes ---------------------------------------------------------------------------
+
+
+class OwnStore:
+    """Of a store, what is asked of it for GETs that are answered at once. broken: it fails."""
+
+    def __init__(self, values):
+        self._values = values
+        self.broken = False
+
+    def value(self, key, now_s):
+        raise AssertionError("peers are told more than a value")
+
+    def held(self, key):
+        if self.broken:
+            raise ZeroDivisionError
+        value = self._values.get(key)
+        return None if value is None else Record(key, value, NO_VERSION, 60.0, 2)
+
+
+@pytest.fixture
+def owner(node, tools):
+    """The node owns keys up to 10, and has 1, 2 and 3; of all else it says that it is not there. Its store."""
+    store = OwnStore({tools.key(number): b"%d" % number for number in (1, 2, 3)})
+    node.own_records = lambda: OwnRecords(0, 10, store, 59.0)
+    node.answer = lambda _sender, request: P2pFailure(request.key, 1, "asked singly")
+    return store
+
+
+def get(tools, number, as_owner=True):
+    return encode_p2p(P2pGet(tools.key(number), as_owner), number)
+
+
+def test_what_the_owner_surely_has_is_answered_without_asking_for_each(serve_peers, greeted, owner, node, tools, stats):
+    client, decoder = greeted(serve_peers())
+    client.send(*(get(tools, number) for number in (1, 2, 3, 1)))
+    found = read_answers(client, decoder, 4)
+    assert [number for number, _ in found] == [1, 2, 3, 1]
+    assert found[1][1] == P2pSuccess(tools.key(2), 1000, 2, NO_VERSION, b"2", 0)
+    assert stats.rpc_received_requests == {("p2p_get", "ok"): 4}
+    assert node.requests == []
+
+
+@pytest.mark.parametrize(("number", "as_owner"), [(4, True), (11, True), (2, False)])
+def test_all_else_is_asked_singly_in_order(serve_peers, greeted, owner, node, tools, number, as_owner):
+    """What it lacks, what it does not own, and what it was not asked for as the owner."""
+    client, decoder = greeted(serve_peers())
+    client.send(get(tools, 1), get(tools, number, as_owner), get(tools, 3), encode_p2p(P2pGetNeighbours(), 9)[:5])
+    found = read_answers(client, decoder, 3)
+    assert [type(answer).__name__ for _, answer in found] == ["P2pSuccess", "P2pFailure", "P2pFailure"]
+    assert [request.key for _, request in node.requests] == [tools.key(number), tools.key(3)]
+
+
+def test_a_frame_cut_in_two_is_answered_when_it_is_whole(serve_peers, greeted, owner, tools):
+    client, decoder = greeted(serve_peers())
+    frames = get(tools, 1) + get(tools, 2)
+    for piece in (frames[:50], frames[50:]):
+        client.send(piece)
+        gevent.sleep(0.01)
+    answers = dict(read_answers(client, decoder, 2))
+    assert answers[1].value == b"1"
+    assert answers[2].detail == "asked singly"
+
+
+def test_a_store_that_fails_fails_those_requests_only(serve_peers, greeted, owner, tools):
+    client, decoder = greeted(serve_peers())
+    owner.broken = True
+    client.send(get(tools, 1), get(tools, 2))
+    assert [answer.detail for _, answer in read_answers(client, decoder, 2)] == ["asked singly"] * 2
