@@ -36,8 +36,8 @@ Done = Callable[[Exception | None], None]
 class DiskThread:
     """One thread for one store, whose work names being resolved elsewhere cannot hold up.
 
-    A plain queue, and one watcher by which the thread wakes the loop: gevent's pool of threads makes a watcher, a lock and
-    a result for each work, which costs more than a short write.
+    A plain queue, and one watcher by which the thread wakes the loop: gevent's pool of threads makes a watcher, a lock
+    and a result for each work, which costs more than a short write.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class DiskThread:
         sys.setswitchinterval(SWITCH_S)
 
     def run_aside(self, work: Work, done: Done) -> None:
-        """Have `work` run in the thread, then `done` in a greenlet. Switches: no."""
+        """Have `work` run in the thread, then `done` in the hub, where it must not wait. Switches: no."""
         self._under_way.append((done, time.monotonic()))
         self._works.put(work)
 
@@ -68,13 +68,16 @@ class DiskThread:
             self._wake.send()
 
     def _ended(self) -> None:
-        """Called in the hub, which must not wait for anything; once for several works that ended at once."""
+        """Called in the hub; once for several works that ended at once."""
         while not self._outcomes.empty():
             failure = self._outcomes.get()
             done, began_s = self._under_way.popleft()
             self.stats.store_commits["error" if failure else "ok"] += 1
             self.stats.store_commit_duration.observe(time.monotonic() - began_s)
-            gevent.spawn(done, failure)
+            try:
+                done(failure)
+            except Exception:  # a bug of ours: the next work must be told of all the same
+                log.exception("what follows a commit failed")
 
     def close(self) -> None:
         """Let the thread end, when what it was given is done. Switches: until it has."""

@@ -16,6 +16,7 @@ It returns before `done` is called. The next work is given to it when `done` of 
 
 
 Work = Callable[[], None]
+"""What is done elsewhere."""
 
 
 class Batch(NamedTuple):

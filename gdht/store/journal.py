@@ -1,9 +1,9 @@
 """A file of entries, each durable when `append` returns; what a disk has written there it may move elsewhere later.
 
 All entries since the file was last begun anew count. They bear its mark, which changes then and is kept elsewhere, so
-that nothing has to be cut off: what bears another mark was before. Each begins a block of its own, with its mark, number,
-length and checksum. An entry that was being written when the process or the power went is the last one, and does not
-count. One that is wrong though later ones are right has been damaged.
+that nothing has to be cut off: what bears another mark was before. Each begins a block of its own, with its mark,
+number, length and checksum. An entry that was being written when the process or the power went is the last one, and
+does not count. One that is wrong though later ones are right has been damaged.
 """
 
 import os

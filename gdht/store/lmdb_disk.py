@@ -3,8 +3,8 @@
 Four tables. `records`: a header and the value, by key. `due`: nothing, by the time when a record is due and its key.
 `digests`: by replication and leaf. `notes`: by name; the one called `format` says how all are written.
 
-A small batch changes as many pages as it has records, and more, so it goes to a journal: one short write. When enough is
-there, all of it goes to the tables together, with a new mark for the journal in the note `journal`: what is in there
+A small batch changes as many pages as it has records, and more, so it goes to a journal: one short write. When enough
+is there, all of it goes to the tables together, with a new mark for the journal in the note `journal`: what is in there
 with the old one has come to count no more in the same moment as it was in the tables. Whenever a write fails, the next
 one goes to the tables, for until then it is open what is in the journal. Reads lay over the tables what is only there.
 """
@@ -273,7 +273,7 @@ class LmdbDisk:
         return self._is_long
 
     def applying(self, batch: Batch) -> Work:
-        """See `Disk`. Bytes are made here: in another thread, on another processor, that takes several times as long."""
+        """See `Disk`. Bytes are made here: in another thread, on another processor, that takes far longer."""
         self._is_long = True
         if not _is_told_all(batch):
             return partial(self._apply, self._apply_unknown, batch)

@@ -1,4 +1,4 @@
-"""Changes to the tables of a disk by key, as bytes: what a batch comes to, and what a journal has of several together."""
+"""Changes to the tables of a disk by key, as bytes: what a batch comes to, and what a journal has of several."""
 
 import struct
 from collections.abc import Iterator

@@ -56,15 +56,24 @@ def test_the_loop_turns_while_the_disk_takes_its_time(thread, tools):
     assert turns > 5
 
 
-def test_who_is_told_may_wait_for_something(thread, tools):
+def test_one_that_fails_when_it_is_told_does_not_keep_the_next_from_being_told(thread, tools, caplog):
     told = []
 
-    def done(failure):
-        gevent.sleep(0.01)
-        told.append(failure)
+    def done(_failure):
+        raise ZeroDivisionError
 
     thread.run_aside(lambda: None, done)
+    thread.run_aside(lambda: None, told.append)
     tools.wait_for(lambda: told == [None])
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_is_put_off_comes_when_what_is_at_hand_is_done(thread, tools):
+    order = []
+    thread.soon(lambda: order.append("soon"))
+    order.append("at hand")
+    tools.wait_for(lambda: len(order) == 2)
+    assert order == ["at hand", "soon"]
 
 
 def test_a_store_of_another_node_is_noticed_once(caplog):

@@ -141,7 +141,7 @@ def test_records_that_nobody_repairs_are_found_out(monkeypatch):
 
 
 def test_a_disk_that_forgets_is_found_out(monkeypatch):
-    monkeypatch.setattr(SimDisk, "apply", lambda disk, batch: None)
+    monkeypatch.setattr(SimDisk, "applying", lambda disk, batch: lambda: None)
     assert "there is nothing" in first_failure("durable")
 
 

@@ -449,16 +449,16 @@ def test_what_builds_on_a_group_that_is_lost_at_the_end_is_lost_too(store, disk,
     monkeypatch.setattr(group, "GROUP_RECORDS_MAX", 1)
     failures = iter([FAILURE])
 
-    def fail_once(batch, apply=disk.apply):
+    def fail_once(batch, applying=disk.applying):
         for failure in failures:
             raise failure
-        apply(batch)
+        return applying(batch)
 
     outcomes = []
     for number in (1, 2):
         store.put(record(number))
         store.pending.when_ended(outcomes.append)
-    monkeypatch.setattr(disk, "apply", fail_once)
+    monkeypatch.setattr(disk, "applying", fail_once)
     store.close()
     assert outcomes == [FAILURE, FAILURE]
     assert disk.records == {}
@@ -471,7 +471,7 @@ def test_closing_over_a_broken_disk_tells_that_writes_are_lost(store, disk, monk
     outcomes = []
     store.put(record(1))
     store.pending.when_ended(outcomes.append)
-    monkeypatch.setattr(disk, "apply", fail)
+    monkeypatch.setattr(disk, "applying", fail)
     store.close()
     assert outcomes == [FAILURE]
 

@@ -116,12 +116,28 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path):
     assert refused(tmp_path / "data") == "is no directory: choose another"
 
 
-def test_a_store_of_a_newer_format_is_refused(open_disk, tmp_path):
+def set_format(path: Path, content: bytes) -> None:
+    with lmdb.open(str(path), max_dbs=4) as env, env.begin(write=True) as txn:
+        txn.put(b"format", content, db=env.open_db(b"notes", txn=txn))
+
+
+def test_a_store_of_the_format_before_is_read_and_has_the_new_one_with_its_first_change(open_disk, tmp_path):
     disk = open_disk()
-    disk.applying(Batch({}, {}, {"format": b"2"}))()
+    disk.applying(batch(record(1)))()
     disk.close()
+    set_format(tmp_path / "data", b"1")
+    disk = open_disk()
+    assert disk.get(key(1)) == record(1)
+    assert disk.note("format") == b"1"
+    disk.applying(batch(record(2)))()
+    assert disk.note("format") == b"2"
+
+
+def test_a_store_of_a_newer_format_is_refused(open_disk, tmp_path):
+    open_disk().close()
+    set_format(tmp_path / "data", b"3")
     told = refused(tmp_path / "data")
-    assert told == "its store has format 2, this gdht knows 1: use the gdht that wrote it"
+    assert told == "its store has format 3, this gdht knows 2: use the gdht that wrote it"
 
 
 def test_a_file_of_another_program_is_refused(tmp_path):
@@ -168,8 +184,9 @@ def test_a_file_without_pages_that_nobody_reads_is_whole(open_disk, tmp_path):
     disk = open_disk()
     disk.applying(batch(*(record(number, value=bytes(4000)) for number in range(100))))()
     disk.applying(Batch({key(number): None for number in range(20, 100)}, {}, {}))()
-    disk.applying(Batch({}, {}, {"a": b""}))()
-    disk.applying(Batch({}, {}, {"a": b"b"}))()
+    for content in (b"a", b"b"):
+        disk = open_disk()  # what is in the journal goes to the tables
+        disk.applying(Batch({}, {}, {"a": content}))()
     disk.close()
     data = tmp_path / "data" / "data.mdb"
     size = data.stat().st_size
@@ -343,7 +360,7 @@ def test_what_a_batch_says_it_replaces_is_not_looked_up(open_disk):
         assert disk.expiring(99.0, 9) == [key(1)]
         assert disk.counts()["due"] == 1
     disk.applying(Batch({key(1): None, key(2): None}, {}, {}, {key(1): new, key(2): None}))()
-    assert disk.counts() == {"records": 0, "due": 0, "digests": 1, "notes": 1}
+    assert disk.counts() == {"records": 0, "due": 0, "digests": 1, "notes": 2}
 
 
 def test_each_read_sees_what_was_applied_before_it(open_disk):
@@ -409,3 +426,112 @@ def test_any_changed_byte_of_a_record_is_noticed():
     for other, data in ((key(1), packed), (one.key[:-1], packed), (one.key, packed[:40])):
         with pytest.raises(layout.Damaged):
             layout.checked_record(other, data)
+
+
+# The journal ----------------------------------------------------------------------------------------------------------
+
+
+def told(*records: Record, replaced: Record | None = None) -> Batch:
+    """A batch that says what it replaces."""
+    return batch(*records)._replace(replaced={one.key: replaced for one in records})
+
+
+@pytest.fixture
+def journaling(open_disk) -> LmdbDisk:
+    """A disk whose next batches go to its journal; it has record 1."""
+    disk = open_disk()
+    disk.applying(told(record(1, value=b"table")))()
+    return disk
+
+
+def crashed(path: Path) -> Path:
+    """The directory as a crash leaves it now: nothing is closed."""
+    copy = path.parent / f"crashed-{len(list(path.parent.iterdir()))}"
+    shutil.copytree(path, copy)
+    return copy
+
+
+def table_entries(path: Path) -> int:
+    """How many records are in the tables themselves."""
+    with lmdb.open(str(path), max_dbs=4, readonly=True, lock=False) as env, env.begin() as txn:
+        entries: int = txn.stat(env.open_db(b"records", txn=txn, create=False))["entries"]
+        return entries
+
+
+def test_small_batches_go_to_the_journal_and_are_there_after_a_crash(journaling, open_disk, tmp_path):
+    for number in range(2, 30):
+        journaling.applying(told(record(number, value=b"%d" % number)))()
+    journaling.applying(told(record(1, stamp=2, value=b"new"), replaced=record(1, value=b"table")))()
+    copy = crashed(tmp_path / "data")
+    assert table_entries(copy) == 1
+    disk = open_disk(copy)
+    assert [one.value for one in disk.scan(b"", LAST, 99)] == [b"new", *(b"%d" % number for number in range(2, 30))]
+    assert disk.counts()["due"] == disk.counts()["records"] == 29
+
+
+def test_a_crash_while_the_journal_is_written_costs_that_batch_alone(journaling, open_disk, tmp_path):
+    for number in (2, 3):
+        journaling.applying(told(record(number)))()
+    copy = crashed(tmp_path / "data")
+    file = copy / "journal"
+    os.truncate(file, file.stat().st_size - 10)
+    assert [one.key for one in open_disk(copy).scan(b"", LAST, 9)] == [key(1), key(2)]
+
+
+def test_a_journal_that_is_damaged_is_refused_with_what_to_do(journaling, open_disk, tmp_path):
+    for number in (2, 3):
+        journaling.applying(told(record(number)))()
+    copy = crashed(tmp_path / "data")
+    file = copy / "journal"
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    assert refused(copy).startswith("journal is damaged (entry 0 at byte 0 is wrong, though a later one is right)")
+    file.unlink()
+    assert [one.key for one in open_disk(copy).scan(b"", LAST, 9)] == [key(1)]
+
+
+def test_reads_see_tables_and_journal_together(journaling):
+    journaling.applying(told(record(3, expires_at_s=5.0)))()
+    journaling.applying(told(record(2, expires_at_s=7.0)))()
+    assert [one.key for one in journaling.scan(key(1), LAST, 1)] == [key(2)]
+    assert [one.key for one in journaling.entries(b"", LAST, 9)] == [key(1), key(2), key(3)]
+    assert journaling.expiring(6.0, 9) == [key(3)]
+    journaling.applying(Batch({key(3): None}, {}, {"name": b"x"}, {key(3): record(3, expires_at_s=5.0)}))()
+    assert journaling.get(key(3)) is None
+    assert journaling.expiring(9.0, 9) == [key(2)]
+    assert journaling.note("name") == b"x"
+    assert journaling.is_due(layout.due_key(record(2, expires_at_s=7.0)))
+    assert not journaling.is_due(layout.due_key(record(3, expires_at_s=5.0)))
+
+
+def test_when_the_journal_has_enough_all_of_it_goes_to_the_tables(journaling, open_disk, tmp_path, monkeypatch):
+    monkeypatch.setattr(lmdb_disk, "JOURNAL_RECORDS_MAX", 10)
+    for number in range(2, 14):
+        journaling.applying(told(record(number)))()
+        assert journaling.get(key(number)) == record(number)
+    copy = crashed(tmp_path / "data")
+    assert table_entries(copy) == 12
+    assert len(open_disk(copy).scan(b"", LAST, 99)) == 13
+
+
+def test_after_a_write_to_the_journal_failed_the_next_one_goes_to_the_tables(journaling, tmp_path, monkeypatch):
+    journaling.applying(told(record(2)))()
+
+    def fail(_file, _data, _at):
+        raise OSError(28, "no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", fail)
+        with pytest.raises(StoreError, match="full"):
+            journaling.applying(told(record(3)))()
+    assert journaling.get(key(3)) is None
+    journaling.applying(told(record(4)))()
+    assert table_entries(crashed(tmp_path / "data")) == 3
+    assert [one.key for one in journaling.scan(b"", LAST, 9)] == [key(1), key(2), key(4)]
+
+
+def test_what_is_closed_in_good_order_is_in_the_tables(journaling, tmp_path):
+    journaling.applying(told(record(2)))()
+    journaling.close()
+    assert table_entries(tmp_path / "data") == 2
