@@ -1,6 +1,7 @@
 """The pulse of the event loop: every hold is seen, the longest is remembered, and who held it for long is named."""
 
 import logging
+import re
 import socket as stdlib_socket
 import sys
 import time
@@ -89,8 +90,9 @@ def test_a_long_hold_is_logged_with_what_ran(pulse, caplog):
         gevent.spawn(held, 0.25).join()
         gevent.sleep(0.001)
     (line,) = caplog.messages
-    assert line.startswith("the event loop was held for 2")
-    assert "test_pulse.held" in line
+    told = re.fullmatch(r"the event loop was held for (\d+) ms, by .*test_pulse\.held:\d+", line)
+    assert told, line
+    assert int(told[1]) >= 250
 
 
 def test_a_stopped_pulse_measures_nothing(holds):
