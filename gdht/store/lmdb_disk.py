@@ -300,6 +300,9 @@ class LmdbDisk:
     def _write_journal(self, rows: Rows, body: bytes) -> None:
         """Have changes be in the journal alone. Raises: OSError, StoreError."""
         self._opened()
+        if not self._journal.has_room(body):  # work that was asked for twice at the end has stopped or filled it since
+            self._write_tables(rows)
+            return
         try:
             self._journal.append(body)
         except OSError:

@@ -19,7 +19,7 @@ from gdht.errors import StoreError
 from gdht.store import layout, lmdb_disk
 from gdht.store.disk import Batch
 from gdht.store.lmdb_disk import LmdbDisk
-from tests.store.disks import LAST
+from tests.store.disks import LAST, as_it_is
 
 BYTES_MAX = 1 << 20
 NOBODY = 65534
@@ -313,6 +313,22 @@ def test_after_a_failure_that_lmdb_does_not_get_over_the_file_is_opened_once_mor
     assert disk.get(key(1)) == record(1)
     disk.applying(batch(record(2)))()
     assert len(disk.scan(b"", LAST, 9)) == 2
+
+
+def test_work_that_was_made_ready_before_the_journal_failed_goes_to_the_tables(open_disk, tmp_path, monkeypatch):
+    """As when a store is closed while the same changes are on their way already."""
+    disk = open_disk()
+    disk.applying(batch(record(1)))()
+    second, third = (batch(record(number))._replace(replaced={key(number): None}) for number in (2, 3))
+    work = disk.applying(second)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "pwrite", lambda *_what: os.close(-1))
+        with pytest.raises(StoreError):
+            disk.applying(third)()
+    work()
+    left = LmdbDisk(as_it_is(tmp_path / "data"), BYTES_MAX)
+    assert left.scan(b"", LAST, 9) == [record(1), record(2)]
+    left.close()
 
 
 def test_nothing_is_written_after_the_end(open_disk):
