@@ -35,8 +35,9 @@ TABLES = Rows._fields
 FORMAT_NOTE, JOURNAL_NOTE = b"format", b"journal"
 
 JOURNAL_FILE = "journal"
-JOURNAL_RECORDS_MAX = 500
-"""What is in the journal at most: the event loop stands still while it is put into the tables."""
+JOURNAL_RECORDS_MAX = 1000
+"""What is in the journal at most. The more go to the tables together, the more of them share a page; the event loop
+stands still for a part of that, and each read of a range looks through the journal."""
 
 JOURNAL_ADVICE = "Move it away to go on without the last writes; the other replicas give back what they hold."
 
