@@ -21,7 +21,7 @@ from store_costs import BYTES_MAX, Bench
 from gdht.core.messages import RecordCopy
 from gdht.errors import StoreError
 from gdht.net.disk import DiskThread
-from gdht.net.stream import YIELD_S
+from gdht.net.runtime import YIELD_S
 from gdht.node.replication.copies import accept_copy
 from gdht.store.opening import open_store
 
@@ -85,7 +85,7 @@ def nap(lags_s: list[float]) -> None:
 def measure(place: Path, window: int, seconds: float) -> str:
     """One storm, in short."""
     thread = DiskThread()
-    storm = Storm(Bench(0, open_store(str(place), BYTES_MAX, thread.run_aside)), window)
+    storm = Storm(Bench(0, open_store(str(place), BYTES_MAX, thread.run_aside, thread.soon)), window)
     gc.collect()
     gc.freeze()  # the copies are no part of a node
     lags_s: list[float] = []

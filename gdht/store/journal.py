@@ -84,13 +84,23 @@ class Journal:
     def _opened(self) -> int:
         """The file; every write to it returns when it is durable. So is its name."""
         if self._file is None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC, 0o600)
             try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+                _sync_directory(self._path.parent)
+            except OSError:
+                os.close(file)
+                raise
+            self._file = file
         return self._file
+
+
+def _sync_directory(path: Path) -> None:
+    """See that the names in a directory are durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _head(mark: bytes, number: int, body: bytes) -> bytes:

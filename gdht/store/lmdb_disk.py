@@ -36,7 +36,8 @@ FORMAT_NOTE, JOURNAL_NOTE = b"format", b"journal"
 
 JOURNAL_FILE = "journal"
 JOURNAL_RECORDS_MAX = 500
-"""What is in the journal at most: the event loop stands still while it is put into the tables."""
+"""What is in the journal at most. The more go to the tables together, the more of them share a page; the event loop
+stands still for a part of that, and each read of a range looks through the journal."""
 
 JOURNAL_ADVICE = "Move it away to go on without the last writes; the other replicas give back what they hold."
 
@@ -300,6 +301,9 @@ class LmdbDisk:
     def _write_journal(self, rows: Rows, body: bytes) -> None:
         """Have changes be in the journal alone. Raises: OSError, StoreError."""
         self._opened()
+        if not self._journal.has_room(body):  # work that was asked for twice at the end has stopped or filled it since
+            self._write_tables(rows)
+            return
         try:
             self._journal.append(body)
         except OSError:

@@ -1,7 +1,9 @@
 """What the tests of durable stores stand on: a disk in memory, and a thread that works when it is told to."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,9 @@ from gdht.core.messages import Entry
 from gdht.core.records import Record
 from gdht.errors import StoreError
 from gdht.store import ledger
+from gdht.store.directory import DATA_FILE
 from gdht.store.disk import Batch, Work
+from gdht.store.lmdb_disk import JOURNAL_FILE
 from gdht.store.merging import due_s
 
 LAST = b"\xff" * 32
@@ -25,6 +29,16 @@ def crowding() -> pytest.MonkeyPatch:
     patch.setattr(ledger, "CROWD_MIN", 1)
     patch.setattr(ledger, "CROWD_HINT", 0)
     return patch
+
+
+def as_it_is(place: Path) -> Path:
+    """A directory beside another, with the files of its store as they are while that is open: what a crash leaves."""
+    left = place.with_name(f"{place.name} left")
+    left.mkdir()
+    for name in (DATA_FILE, JOURNAL_FILE):
+        if (place / name).exists():
+            shutil.copy(place / name, left / name)
+    return left
 
 
 class DictDisk:

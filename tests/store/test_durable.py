@@ -18,7 +18,7 @@ from gdht.core.messages import Entry
 from gdht.core.records import Record, Version
 from gdht.errors import StoreError
 from gdht.node.storage import Store
-from gdht.store import durable, group
+from gdht.store import durable, group, lmdb_disk
 from gdht.store.checking import check_tables
 from gdht.store.disk import Disk
 from gdht.store.durable import DurableStore
@@ -26,7 +26,7 @@ from gdht.store.group import GROUP_RECORDS_MAX
 from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.store.lmdb_disk import LmdbDisk
 from gdht.store.merging import after_due, due_s, merged
-from tests.store.disks import FAILURE, LAST, Aside, DictDisk, crowding
+from tests.store.disks import FAILURE, LAST, Aside, DictDisk, as_it_is, crowding
 
 BYTES_MAX = 1 << 20
 
@@ -238,12 +238,37 @@ class DurableStoreOverLmdb(DurableStoreAgainstDictionaries):
             shutil.rmtree(self.path)
 
 
+class DurableStoreThatCrashesOverLmdb(DurableStoreOverLmdb):
+    """What it leaves is in its files as they are at that moment: the journal has what the tables have not."""
+
+    @initialize(group_max=st.sampled_from([1, 3, 1000]), journaled_max=st.sampled_from([-1, 0, 2, 5, 500]))
+    def open(self, group_max, journaled_max):
+        self.journaled_max = lmdb_disk.JOURNAL_RECORDS_MAX
+        lmdb_disk.JOURNAL_RECORDS_MAX = journaled_max
+        super().open(group_max)
+
+    def restart(self):
+        left = as_it_is(self.path)
+        self.disk.close()
+        shutil.rmtree(self.path)
+        left.rename(self.path)
+        super().restart()
+        assert check_tables(self.disk, lambda _number: None) == []
+
+    def teardown(self):
+        super().teardown()
+        lmdb_disk.JOURNAL_RECORDS_MAX = self.journaled_max
+
+
 TestDurableStoreAgainstDictionaries = DurableStoreAgainstDictionaries.TestCase
 TestDurableStoreAgainstDictionaries.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestDurableStoreWithCrowds = DurableStoreWithCrowds.TestCase
 TestDurableStoreWithCrowds.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestDurableStoreOverLmdb = DurableStoreOverLmdb.TestCase
 TestDurableStoreOverLmdb.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+
+TestDurableStoreThatCrashesOverLmdb = DurableStoreThatCrashesOverLmdb.TestCase
+TestDurableStoreThatCrashesOverLmdb.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 @pytest.fixture

@@ -130,6 +130,23 @@ def test_a_disk_that_takes_a_part_at_a_time_gets_all_of_it(path, monkeypatch):
     assert recalled(path) == [bytes(range(250)), b"two"]
 
 
+def test_its_name_is_made_durable_though_that_failed_at_first(path, monkeypatch):
+    new = Journal(path)
+    new.begin(MARK)
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", lambda _file: os.close(-1))
+        with pytest.raises(OSError, match="Bad file"):
+            new.append(b"one")
+    new.begin(OTHER)
+    new.append(b"two")
+    new.append(b"three")
+    new.close()
+    assert len(synced) == 1
+    assert recalled(path, OTHER) == [b"two", b"three"]
+
+
 def test_its_file_is_for_its_owner_alone(path):
     write(path, [b"one"])
     assert path.stat().st_mode & 0o777 == 0o600

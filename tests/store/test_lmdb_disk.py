@@ -19,7 +19,7 @@ from gdht.errors import StoreError
 from gdht.store import layout, lmdb_disk
 from gdht.store.disk import Batch
 from gdht.store.lmdb_disk import LmdbDisk
-from tests.store.disks import LAST
+from tests.store.disks import LAST, as_it_is
 
 BYTES_MAX = 1 << 20
 NOBODY = 65534
@@ -444,13 +444,6 @@ def journaling(open_disk) -> LmdbDisk:
     return disk
 
 
-def crashed(path: Path) -> Path:
-    """The directory as a crash leaves it now: nothing is closed."""
-    copy = path.parent / f"crashed-{len(list(path.parent.iterdir()))}"
-    shutil.copytree(path, copy)
-    return copy
-
-
 def table_entries(path: Path) -> int:
     """How many records are in the tables themselves."""
     with lmdb.open(str(path), max_dbs=4, readonly=True, lock=False) as env, env.begin() as txn:
@@ -462,7 +455,7 @@ def test_small_batches_go_to_the_journal_and_are_there_after_a_crash(journaling,
     for number in range(2, 30):
         journaling.applying(told(record(number, value=b"%d" % number)))()
     journaling.applying(told(record(1, stamp=2, value=b"new"), replaced=record(1, value=b"table")))()
-    copy = crashed(tmp_path / "data")
+    copy = as_it_is(tmp_path / "data")
     assert table_entries(copy) == 1
     disk = open_disk(copy)
     assert [one.value for one in disk.scan(b"", LAST, 99)] == [b"new", *(b"%d" % number for number in range(2, 30))]
@@ -472,7 +465,7 @@ def test_small_batches_go_to_the_journal_and_are_there_after_a_crash(journaling,
 def test_a_crash_while_the_journal_is_written_costs_that_batch_alone(journaling, open_disk, tmp_path):
     for number in (2, 3):
         journaling.applying(told(record(number)))()
-    copy = crashed(tmp_path / "data")
+    copy = as_it_is(tmp_path / "data")
     file = copy / "journal"
     os.truncate(file, file.stat().st_size - 10)
     assert [one.key for one in open_disk(copy).scan(b"", LAST, 9)] == [key(1), key(2)]
@@ -481,7 +474,7 @@ def test_a_crash_while_the_journal_is_written_costs_that_batch_alone(journaling,
 def test_a_journal_that_is_damaged_is_refused_with_what_to_do(journaling, open_disk, tmp_path):
     for number in (2, 3):
         journaling.applying(told(record(number)))()
-    copy = crashed(tmp_path / "data")
+    copy = as_it_is(tmp_path / "data")
     file = copy / "journal"
     content = bytearray(file.read_bytes())
     content[100] ^= 1
@@ -510,7 +503,7 @@ def test_when_the_journal_has_enough_all_of_it_goes_to_the_tables(journaling, op
     for number in range(2, 14):
         journaling.applying(told(record(number)))()
         assert journaling.get(key(number)) == record(number)
-    copy = crashed(tmp_path / "data")
+    copy = as_it_is(tmp_path / "data")
     assert table_entries(copy) == 12
     assert len(open_disk(copy).scan(b"", LAST, 99)) == 13
 
@@ -527,7 +520,7 @@ def test_after_a_write_to_the_journal_failed_the_next_one_goes_to_the_tables(jou
             journaling.applying(told(record(3)))()
     assert journaling.get(key(3)) is None
     journaling.applying(told(record(4)))()
-    assert table_entries(crashed(tmp_path / "data")) == 3
+    assert table_entries(as_it_is(tmp_path / "data")) == 3
     assert [one.key for one in journaling.scan(b"", LAST, 9)] == [key(1), key(2), key(4)]
 
 
@@ -535,3 +528,58 @@ def test_what_is_closed_in_good_order_is_in_the_tables(journaling, tmp_path):
     journaling.applying(told(record(2)))()
     journaling.close()
     assert table_entries(tmp_path / "data") == 2
+
+
+def test_what_is_written_after_a_crash_follows_what_was_in_the_journal(journaling, open_disk, tmp_path):
+    journaling.applying(told(record(2)))()
+    disk = open_disk(as_it_is(tmp_path / "data"))
+    disk.applying(told(record(3)))()
+    assert len(open_disk(as_it_is(tmp_path / "data left")).scan(b"", LAST, 9)) == 3
+
+
+def test_work_that_was_made_ready_before_the_journal_failed_goes_to_the_tables(journaling, open_disk, tmp_path):
+    """As when a store is closed while the same changes are on their way already."""
+    work = journaling.applying(told(record(2)))
+    with pytest.MonkeyPatch.context() as failing:
+        failing.setattr(os, "pwrite", lambda *_what: os.close(-1))
+        with pytest.raises(StoreError):
+            journaling.applying(told(record(3)))()
+    work()
+    assert [one.key for one in open_disk(as_it_is(tmp_path / "data")).scan(b"", LAST, 9)] == [key(1), key(2)]
+
+
+def test_a_journal_that_cannot_be_read_is_refused(journaling, tmp_path):
+    copy = as_it_is(tmp_path / "data")
+    (copy / "journal").mkdir()
+    assert refused(copy) == "journal cannot be read (Is a directory)"
+
+
+def test_in_a_directory_that_takes_nothing_the_journal_is_read(open_disk, place, stranger):
+    disk = open_disk(place / "data")
+    for number in (1, 2):
+        disk.applying(told(record(number)))()
+    copy = as_it_is(place / "data")
+    seal(copy)
+    stranger()
+    disk = open_disk(copy)
+    assert disk.refusal == f"data_dir {copy} is read-only"
+    assert disk.scan(b"", LAST, 9) == [record(1), record(2)]
+    disk.close()
+    assert (copy / "journal").stat().st_size > 0
+
+
+def test_a_store_of_the_first_format_is_read_and_has_a_journal_from_its_first_write_on(journaling, open_disk, tmp_path):
+    journaling.close()
+    with lmdb.open(str(tmp_path / "data"), max_dbs=4) as env:
+        notes = env.open_db(b"notes")
+        with env.begin(write=True, db=notes) as txn:
+            txn.put(b"format", b"1")
+            txn.delete(b"journal")
+    disk = open_disk()
+    assert len(disk.scan(b"", LAST, 9)) == 1
+    for number in (2, 3):
+        disk.applying(told(record(number)))()
+    assert disk.note("format") == b"2"
+    copy = as_it_is(tmp_path / "data")
+    assert table_entries(copy) == 2
+    assert len(open_disk(copy).scan(b"", LAST, 9)) == 3
