@@ -9,7 +9,6 @@ member from its first notification on. Prints the address of one member once all
 import sys
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import partial
 
 from gevent.event import Event
 
@@ -126,6 +125,21 @@ def answer_about_records(request: Request) -> Reply:
     return P2pAck()
 
 
+class Fake:
+    """One of them, as its P2P port wants it."""
+
+    def __init__(self, ring: FakeRing, me: Peer) -> None:
+        self._ring = ring
+        self._me = me
+
+    def handle(self, sender: Peer, request: Request) -> Reply:
+        """Answer a request."""
+        return self._ring.answer(self._me, sender, request)
+
+    def own_records(self) -> None:
+        """It is sure of nothing."""
+
+
 def main() -> None:
     """Serve until killed."""
     count, real_address = int(sys.argv[1]), sys.argv[2]
@@ -134,7 +148,7 @@ def main() -> None:
     fakes = [Peer(hash_ident(str(bound_address(sock)).encode()), str(bound_address(sock))) for sock in sockets]
     ring = FakeRing(fakes, Peer(hash_ident(real_address.encode()), real_address))
     for sock, me in zip(sockets, fakes, strict=True):
-        PeerServer(sock, 64, Stats(), our_hello(RING_NAME, me), partial(ring.answer, me)).start()
+        PeerServer(sock, 64, Stats(), our_hello(RING_NAME, me), Fake(ring, me)).start()
     print(fakes[0].address, flush=True)
     Event().wait()
 
