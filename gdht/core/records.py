@@ -72,8 +72,7 @@ def _left_ms(until_s: float, now_s: float) -> int:
 
 def left_ms(until_s: float, now_s: float) -> int:
     """What is left until some time, in milliseconds; 0 when it is over; bounded as lives are."""
-    left = int((until_s - now_s) * 1000)
-    return 0 if left < 0 else min(left, TTL_MS_MAX)
+    return max(_left_ms(until_s, now_s), 0)
 
 
 CLOCK_AHEAD_S_MAX = 3600.0

@@ -17,6 +17,7 @@ from gdht.core.peer import Peer
 from gdht.errors import StoreError
 from gdht.node.stats import Stats
 from gdht.node.storage import Store
+from gdht.store.disk import Work
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ CLOSE_LOOK_S = 0.001
 IDENTITY_NOTE = "identity"
 
 
-Work = Callable[[], None]
 Done = Callable[[Exception | None], None]
 
 

@@ -139,11 +139,15 @@ class Stream:
             return
         try:
             size = self._sock.recv_into(self._buffer)
-            self._input_taken = self.input_ended or not size
-            self._stats.network_received_bytes[self._plane] += size
-            left = self._take(bytes(self._buffer[:size])) if size else None
         except BlockingIOError:
             return
+        except OSError as error:
+            self._tell_reader(error=error)
+            return
+        self._input_taken = self.input_ended or not size
+        self._stats.network_received_bytes[self._plane] += size
+        try:
+            left = self._take(bytes(self._buffer[:size])) if size else None
         except Exception as error:  # noqa: BLE001  (the reader's to deal with)
             self._tell_reader(error=error)
         else:

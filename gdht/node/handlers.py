@@ -151,7 +151,7 @@ def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) ->
         return P2pFailure(key, FailureReason.NOT_HERE_YET, "")
     record = node.store.held(key)
     if record is not None:
-        ttl_ms, tombstone_ms = max(record.ttl_ms(now_s), 0), max(record.tombstone_ms(now_s), 0)
+        ttl_ms, tombstone_ms = left_ms(record.expires_at_s, now_s), left_ms(record.tombstone_until_s, now_s)
         if ttl_ms or tombstone_ms:
             value = record.value if ttl_ms else b""
             return P2pSuccess(key, ttl_ms, record.replication, record.version, value, tombstone_ms)
@@ -188,7 +188,7 @@ def handle_stat(node: NodeState, _sender: Peer, request: P2pStat, now_s: float) 
         version = held.version if held and held.is_tombstone else NO_VERSION
         return P2pReplyStat(request.key, False, 0, 0, version, 0, bytes(32))
     digest = sha256(record.value).digest()
-    ttl_ms = max(record.ttl_ms(now_s), 0)
+    ttl_ms = left_ms(record.expires_at_s, now_s)
     return P2pReplyStat(request.key, True, ttl_ms, record.replication, record.version, len(record.value), digest)
 
 

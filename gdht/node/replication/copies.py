@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes
 from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, Entry, RecordCopy
-from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX, TTL_S_MAX, Record
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX, TTL_S_MAX, Record, left_ms
 from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.state import NodeState
@@ -59,7 +59,7 @@ def _to_record(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
 
 def to_copy(record: Record, now_s: float) -> RecordCopy:
     """A record as it travels, with what is left of its life, or as the tombstone that it is or should be by now."""
-    ttl_ms, tombstone_ms = max(record.ttl_ms(now_s), 0), max(record.tombstone_ms(now_s), 0)
+    ttl_ms, tombstone_ms = left_ms(record.expires_at_s, now_s), left_ms(record.tombstone_until_s, now_s)
     value = record.value if ttl_ms else b""
     return RecordCopy(record.key, ttl_ms, record.replication, record.version, value, tombstone_ms)
 
