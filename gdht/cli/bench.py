@@ -21,8 +21,8 @@ from gdht.cli.load.tally import Tally
 from gdht.cli.logs import verbosity
 from gdht.cli.processes import held_signals, next_stop
 from gdht.cli.tables import counted, print_json
-from gdht.cli.values import API_ADDRESS, connected
-from gdht.client import REPLICATION_MAX, TTL_MAX_S
+from gdht.cli.values import API_ADDRESS, connected, replication_option
+from gdht.client import TTL_MAX_S
 from gdht.client.addresses import parse_addresses
 from gdht.config import Address
 from gdht.core.messages import VALUE_BYTES_MAX
@@ -89,13 +89,7 @@ def _addresses(_ctx: click.Context, _param: click.Parameter, texts: Sequence[str
     show_default=True,
     help="Different keys, the same in every run.",
 )
-@click.option(
-    "--replication",
-    metavar="N",
-    type=WholeNumber(0, REPLICATION_MAX),
-    default=0,
-    help="Copies; 0: node's default.",
-)
+@replication_option
 @click.option(
     "--ttl",
     "ttl_s",

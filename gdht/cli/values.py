@@ -41,8 +41,13 @@ timeout_option = click.option(
     show_default=True,
     help="How long to wait for the answer.",
 )
-
-
+replication_option = click.option(
+    "--replication",
+    metavar="N",
+    type=WholeNumber(0, REPLICATION_MAX),
+    default=0,
+    help="Copies; 0: node's default.",
+)
 admin_option = click.option(
     "--admin",
     metavar="URL",
@@ -65,13 +70,7 @@ token_option = click.option("--token", default="", envvar="GDHT_ADMIN_TOKEN", sh
     default=0,
     help="How long to keep it; 0: node's default.",
 )
-@click.option(
-    "--replication",
-    metavar="N",
-    type=WholeNumber(0, REPLICATION_MAX),
-    default=0,
-    help="Copies; 0: node's default.",
-)
+@replication_option
 @timeout_option
 @admin_option
 @token_option
