@@ -207,8 +207,11 @@ def _is_closer(node: NodeState, peer: Peer) -> bool:
 
 
 def notify(rt: Runtime, node: NodeState, successor: Peer) -> None:
-    """Tell a node that we believe to be its predecessor; it makes of that what `rectify` says. Switches: yes."""
-    if successor.ident == node.me.ident:
+    """Tell a node that we believe to be its predecessor; it makes of that what `rectify` says. Switches: yes.
+
+    Not once we say goodbye: it would take us for a node that has come back.
+    """
+    if successor.ident == node.me.ident or node.parting:
         return
     try:
         rt.call(successor, P2pNotify(), node.config.call_timeout)
@@ -299,6 +302,7 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
 
 def say_goodbye(rt: Runtime, node: NodeState) -> None:
     """Tell those who have us in their lists, and our successor, that we leave. Switches: yes."""
+    node.parting = True
     others = {peer.ident: peer for peer in (*node.ring.predecessors, *node.ring.successors[:1])}
     for peer, outcome in ask_each(rt, node, [(peer, P2pLeave()) for peer in others.values()]):
         log.debug("said goodbye peer=%s outcome=%s", peer, type(outcome).__name__)

@@ -53,16 +53,17 @@ MEET_INTERVALS = 5
 class NodeState:
     """One node: its pointers, its records, its counters, and what its tasks tell each other.
 
-    founder: alone by right, since it started the ring or since all others left in good order. arc: what it may
-    answer for. unplaced: misplaced records that had to stay in the last repair round. shortage: owned ones
-    with too few replicas. handover: how far it is, or was at the end, with moving its records. draining: it wants no
-    more clients, also after it had to join anew. sealed: it takes no more records, as it is about to leave. gone: it
-    has left. contacts: nodes that may still know the ring after we lost it. awaited: those near us before we were
-    started again, who may hold what nobody else does, until awaited_until_s at most. remembered_at_s: when whom we know
-    was written down. lost: peers that stopped answering. looks: how often one was asked. consistent: whether the last
-    look at the ring nearby found nothing wrong; None before the first. left: until when a node that said goodbye is no
-    candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as it was heard; at most arcs_max. latency:
-    how long others take to answer. hedges: how many reads may yet ask replicas while the owner is late.
+    founder: alone by right, since it started the ring or since all others left in good order. arc: what it may answer
+    for. unplaced: misplaced records that had to stay in the last repair round. shortage: owned ones with too few
+    replicas. handover: how far it is, or was at the end, with moving its records. draining: it wants no more clients,
+    also after it had to join anew. sealed: it takes no more records, as it is about to leave. parting: it says goodbye,
+    and notifies nobody any more. gone: it has left. contacts: nodes that may still know the ring after we lost it.
+    awaited: those near us before we were started again, who may hold what nobody else does, until awaited_until_s at
+    most. remembered_at_s: when whom we know was written down. lost: peers that stopped answering. looks: how often one
+    was asked. consistent: whether the last look at the ring nearby found nothing wrong; None before the first. left:
+    until when a node that said goodbye is no candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as
+    it was heard; at most arcs_max. latency: how long others take to answer. hedges: how many reads may yet ask replicas
+    while the owner is late.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
@@ -115,6 +116,7 @@ class NodeState:
         self.handover: Progress | None = None
         self.draining = False
         self.sealed = False
+        self.parting = False
         self.gone = False
         self.unplaced = 0
         self.keys = KeyCounts()

@@ -542,6 +542,15 @@ def test_goodbye_goes_to_those_before_us_and_to_our_successor(world):
     assert sorted(world.asked(P2pLeave)) == [10, 20, 40, 50]
 
 
+def test_a_stabilize_that_was_under_way_at_the_goodbye_notifies_nobody(world):
+    """It would be taken for a node that has come back, and be a neighbour again after it has gone."""
+    node = world.ideal(10, 20)[0]
+    say_goodbye(node, node.node)
+    stabilize(node, node.node)
+    assert world.asked(P2pGetNeighbours) == [20]
+    assert world.asked(P2pNotify) == []
+
+
 def test_a_node_that_lost_every_successor_is_no_member_and_remembers_whom_to_ask(world):
     node = world.ideal(10, 20, 30, 40)[0]
     node.node.set_ring(node.node.ring.with_predecessors(node.node.ring.predecessors[0]), Cause.JOINED)
