@@ -139,6 +139,9 @@ class Fake:
     def own_records(self) -> None:
         """It is sure of nothing."""
 
+    def intake(self) -> None:
+        """It takes nothing in at once."""
+
 
 def main() -> None:
     """Serve until killed."""

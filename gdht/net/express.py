@@ -26,7 +26,7 @@ from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
 from gdht.node.runtime import Outcome
 from gdht.node.stats import Stats
-from gdht.wire.express import EncodedPut, owner_get_frame
+from gdht.wire.express import owner_get_frame, put_frame
 
 if TYPE_CHECKING:
     from gdht.net.api_connection import ApiConnection, Pending
@@ -101,16 +101,12 @@ class Express:
                 return False
         pending.express = True
         put = Put(self, plan, pending, client)
-        written = None
         for index, connection in ready:
-            request = plan.requests[index]
-            if written is None or request is not written.request:
-                written = EncodedPut(request)  # once for all replicas that get the same
-            connection.send_at_once(PutLeg(put, index, plan.peers[index], written))
+            connection.send_at_once(PutLeg(put, index))
         if not self._is_tended:
             self._ask_to_tend()
         if own is not None:  # last: others need not wait for what it costs
-            self._store_here(put, own, plan.requests[own])
+            self._store_here(put, own, plan.request(own))
         return True
 
     def _store_here(self, put: "Put", index: int, request: Request) -> None:
@@ -236,15 +232,15 @@ class GetCall(RecordCall):
 class Put:
     """A client's PUT on its way to all its replicas."""
 
-    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_plan", "_since_s", "express")
+    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_since_s", "express", "plan")
 
     def __init__(self, express: Express, plan: PutPlan, pending: "Pending", client: "ApiConnection") -> None:
         self.express = express
-        self._plan = plan
+        self.plan = plan
         self._pending = pending
         self._client = client
-        self._outcomes: list[Outcome | None] = [None] * len(plan.requests)
-        self._left = len(plan.requests)
+        self._left = len(plan.peers)
+        self._outcomes: list[Outcome | None] = [None] * self._left
         self._since_s = express.node.now_s()
 
     def take(self, index: int, outcome: Outcome) -> None:
@@ -253,7 +249,7 @@ class Put:
         self._left -= 1
         if self._left:
             return
-        node, plan = self.express.node, self._plan
+        node, plan = self.express.node, self.plan
         outcomes = tuple(outcome for outcome in self._outcomes if outcome is not None)
         done = node.judge_put(plan, outcomes)
         if done is not None:
@@ -266,23 +262,22 @@ class Put:
 class PutLeg(RecordCall):
     """One write of a PUT to another node."""
 
-    __slots__ = ("_index", "_put", "_written")
+    __slots__ = ("_index", "_put")
     method = METHODS[P2pPut]
 
-    def __init__(self, put: Put, index: int, peer: Peer, written: EncodedPut) -> None:
-        super().__init__(put.express, peer, written.request.key)
-        self._written = written
+    def __init__(self, put: Put, index: int) -> None:
+        super().__init__(put.express, put.plan.peers[index], put.plan.copy.key)
         self._put = put
         self._index = index
 
     @property
     def request(self) -> P2pPut:
         """What is asked."""
-        return self._written.request
+        return self._put.plan.request(self._index)
 
     def frame(self) -> bytes:
         """The request under its id. Switches: no."""
-        return self._written.frame(self.request_id)
+        return put_frame(self.request_id, self._put.plan.copy, self._index == 0)
 
     def take(self, outcome: Outcome) -> None:
         """Tell the PUT. Switches: no."""

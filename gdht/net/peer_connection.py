@@ -1,28 +1,38 @@
 """One inbound connection of another node, once HELLO is over: requests in, answers out, most of them at once.
 
-GETs to the owner, which are most of what comes, are answered from bytes to bytes, a whole read at a time. All else is
-decoded and given to `node.handle`.
+GETs to the owner and PUTs, which are most of what comes, are answered a whole read at a time, as far as nothing is out
+of the ordinary. All else is decoded and given to `node.handle`.
 """
 
 import errno
 import logging
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Protocol
 
 from gevent import get_hub
 
-from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pGet, P2pSuccess, Reply, Request
+from gdht.core.messages import METHODS, ErrorReason, P2pError, P2pGet, P2pPut, P2pSuccess, Reply, Request
 from gdht.core.peer import Peer
-from gdht.errors import RemoteProtocolError
+from gdht.errors import RemoteProtocolError, StoreError
 from gdht.net.pool import IDLE_S_MAX
 from gdht.net.stream import Stream
 from gdht.net.turn import this_turn
-from gdht.node.express import OwnRecords
+from gdht.node.express import Intake, OwnRecords
 from gdht.node.later import Answer, Later
 from gdht.node.stats import Stats
 from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
-from gdht.wire.express import OWNER_GET_BYTES, owner_gets_in_front, success_frame, value_frame
+from gdht.wire.express import (
+    OWNER_GET_BYTES,
+    PUT_BYTES,
+    PutFrame,
+    begins_with_put,
+    owner_gets_in_front,
+    puts_in_front,
+    success_frame,
+    value_frame,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +45,7 @@ QUIET_S_MAX = 2 * IDLE_S_MAX
 QUIET_LOOKS = 10
 """How often in that time it is looked at."""
 
-GET = METHODS[P2pGet]
+GET, PUT = METHODS[P2pGet], METHODS[P2pPut]
 
 Received = Sequence[tuple[int, object]]
 """Request ids and messages, as the decoder gives them."""
@@ -46,6 +56,7 @@ class PeerNode(Protocol):
 
     def handle(self, sender: Peer, request: Request) -> Answer: ...
     def own_records(self) -> OwnRecords | None: ...
+    def intake(self) -> Intake | None: ...
 
 
 class PeerConnection:
@@ -86,18 +97,23 @@ class PeerConnection:
 
     def _take_read(self, data: bytes) -> Received | None:
         """Answer what has come; what takes another turn, or waits for the peer to read, is left. Switches: no."""
-        answered = self._answer_gets(data) if self._decoder.is_between_frames else 0
         left: Received = []
-        if answered:
-            data = data[answered * OWNER_GET_BYTES :]
+        if self._decoder.is_between_frames and (answered := self._answer_in_front(data)):
+            data = data[answered:]
             self._heard_s = monotonic()
         if data and (messages := self._decoder.feed(data)):
             self._heard_s = monotonic()  # bytes alone do not keep a connection
             left = self._answer(messages)
         return left if left or self._stream.unsent_bytes > UNSENT_BYTES_MAX else None
 
+    def _answer_in_front(self, data: bytes) -> int:
+        """Answer the requests in front that are as most are; how many bytes of `data` they take. Switches: no."""
+        if begins_with_put(data):
+            return self._answer_puts(data)
+        return self._answer_gets(data) * OWNER_GET_BYTES
+
     def _answer_gets(self, data: bytes) -> int:
-        """Answer the GETs in front that ask us for what we surely own and have; how many. Switches: no."""
+        """Answer the GETs in front that ask us for what we surely own and have; how many."""
         gets = owner_gets_in_front(data)
         own = self._node.own_records() if gets else None
         if own is None:
@@ -115,6 +131,55 @@ class PeerConnection:
             self._stats.rpc_received_requests[GET, "ok"] += len(frames)
             self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
         return len(frames)
+
+    def _answer_puts(self, data: bytes) -> int:
+        """Take in the writes in front and answer them, for up to TURN_S; how many bytes of `data` they are.
+
+        The answers wait for the disk together.
+        """
+        puts = puts_in_front(data)
+        intake = self._node.intake() if puts else None
+        if intake is None:
+            return 0
+        ends_s = perf_counter() + TURN_S
+        frames: list[bytes] = []
+        taken = 0
+        try:
+            for request_id, copy, as_owner in puts:
+                receipt = intake.take(copy, as_owner)
+                if receipt is None:
+                    break
+                frames.append(success_frame(request_id, receipt))
+                taken += PUT_BYTES + len(copy.value)
+                if perf_counter() > ends_s:
+                    break
+        except Exception:  # the store's refusal, or a bug of ours: `handle` meets it again, and answers
+            log.debug("peer=%s not stored at once", self._sender, exc_info=True)
+        commit = intake.commit
+        if commit is None:
+            self._send_receipts(frames)
+        elif frames:
+            commit.when_ended(partial(self._tell_stored, intake, puts[: len(frames)], frames))
+        return taken
+
+    def _send_receipts(self, frames: list[bytes]) -> None:
+        self._stats.rpc_received_requests[PUT, "ok"] += len(frames)
+        self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _tell_stored(
+        self,
+        intake: Intake,
+        puts: list[PutFrame],
+        receipts: list[bytes],
+        error: StoreError | None,
+    ) -> None:
+        """Send the receipts, or say that nothing was stored after all. Switches: no."""
+        if error is None:
+            self._stats.rpc_received_requests[PUT, "ok"] += len(receipts)
+            self._stream.write(b"".join(receipts))
+        else:
+            for put in puts:
+                self._stream.write(self._frame(PUT, put.request_id, intake.refused(put.copy.key, error)))
 
     def _answer_rest(self, messages: Received) -> None:
         """Answer what one turn has left, in as many as it takes. Switches: maybe. Raises: OSError."""

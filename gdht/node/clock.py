@@ -67,10 +67,17 @@ class Clock:
         self._last_stamp = stamp
         return make(Version, (stamp, self._ident))
 
-    def observe(self, version: Version) -> None:
-        """Remember a version somebody else gave, so that ours will be newer; not one from far in the future."""
-        if version.stamp > self._last_stamp and not is_ahead(version.stamp, self._wall()):
-            self._last_stamp = version.stamp
+    def observe(self, version: Version) -> bool:
+        """Remember a version somebody else gave, so that ours will be newer; False when it is from far in the future.
+
+        Switches: no.
+        """
+        stamp = version.stamp
+        if is_ahead(stamp, self._wall()):
+            return False
+        if stamp > self._last_stamp:
+            self._last_stamp = stamp
+        return True
 
     def reserve(self) -> bool:
         """See to it that stamps are reserved; whether the next one is, durably, by now. Switches: no."""

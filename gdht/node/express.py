@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gdht.core.ident import IDENTS, key_ident
-from gdht.core.messages import VALUE_BYTES_MAX, P2pPut, P2pSuccess, RecordCopy
+from gdht.core.messages import VALUE_BYTES_MAX, P2pFailure, P2pPut, P2pSuccess, RecordCopy
 from gdht.core.peer import Peer
 from gdht.core.placement import view_of
-from gdht.core.records import Record
+from gdht.core.records import TTL_MS_MAX, Record
 from gdht.core.values import make
+from gdht.errors import StoreError
+from gdht.node.replication.copies import not_durable
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
 from gdht.node.status import State
-from gdht.node.storage import Store
+from gdht.node.storage import Commit, Store
 
 A_MILLISECOND = 0.001
 """What is left of a life is told in these; a record with less is over."""
@@ -71,17 +73,74 @@ def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
     return OwnRecords(start, me, node.store, now_s)
 
 
+class Intake:
+    """What a node takes in at once of what others write to it, as it is until the next switch.
+
+    own: for which it answers as the owner. Everything out of the ordinary is left to `gdht.node.handlers`.
+    """
+
+    __slots__ = ("_node", "_own", "_replication_max", "_store", "now_s")
+
+    def __init__(self, node: NodeState, own: OwnRecords | None, now_s: float) -> None:
+        self._node = node
+        self._own = own
+        self._store = node.store
+        self._replication_max = node.config.max_replication
+        self.now_s = now_s
+
+    @property
+    def commit(self) -> Commit | None:
+        """What has to end well before anybody may be told that all that was taken is stored; None: nothing has to."""
+        return self._store.pending
+
+    def refused(self, key: bytes, error: StoreError) -> P2pFailure:
+        """What is said instead of the receipt when the commit has failed. Switches: no."""
+        return not_durable(self._node, key, error)
+
+    def take(self, copy: RecordCopy, as_owner: bool) -> P2pSuccess | None:
+        """Store a copy; the receipt, None when it takes more to know what to do. Switches: no.
+
+        Raises: whatever the store does.
+        """
+        key, ttl_ms, replication, version, value, tombstone_ms = copy
+        if as_owner and (self._own is None or not self._own.owns(key)):
+            return None
+        if tombstone_ms or not 0 < ttl_ms <= TTL_MS_MAX or not 0 < replication <= self._replication_max:
+            return None
+        node, held = self._node, self._store.held(key)
+        if (held is not None and held.replication > replication) or not node.clock.observe(version):
+            return None
+        record = make(Record, (key, value, version, self.now_s + ttl_ms / 1000, replication, 0.0, False))
+        if self._store.put_over(held, record) is not record:
+            return None  # merged with what was held, or older than that: no more is changed when it is written again
+        view = node.view(replication) if as_owner else 0
+        return make(P2pSuccess, (key, ttl_ms, replication, version, b"", 0, view))
+
+
+def intake(node: NodeState, now_s: float) -> Intake | None:
+    """What is taken in at once, under the same conditions as by `handle`; None: nothing. Switches: no.
+
+    now_s: by the clock of lives.
+    """
+    if not node.is_member or node.sealed:
+        return None
+    return Intake(node, own_records(node, now_s), now_s)
+
+
 class PutPlan(NamedTuple):
     """A write to each replica: the owner first.
 
-    copy: what is written. peers: to whom, and requests: what to each. view: of the replicas, as the owner must see them
-    too.
+    copy: what is written. peers: to whom. view: of the replicas, as the owner must see them too.
     """
 
     copy: RecordCopy
     peers: tuple[Peer, ...]
-    requests: tuple[P2pPut, ...]
     view: int
+
+    def request(self, index: int) -> P2pPut:
+        """What is asked of one of `peers`."""
+        key, ttl_ms, replication, version, value, tombstone_ms = self.copy
+        return make(P2pPut, (key, ttl_ms, replication, version, index == 0, value, tombstone_ms))
 
 
 def plan_get(node: NodeState, key: bytes) -> Peer | None:
@@ -99,14 +158,7 @@ def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication:
     replicas = _replicas(node, key_ident(key), replication_of(node, replication))
     if not replicas:
         return None
-    copy = new_copy(node, key, value, ttl_s, replication)
-    to_owner, to_others = (_write(copy, True),), (_write(copy, False),) * (len(replicas) - 1)
-    return make(PutPlan, (copy, replicas, to_owner + to_others, view_of(replicas[1:])))
-
-
-def _write(copy: RecordCopy, as_owner: bool) -> P2pPut:
-    key, ttl_ms, replication, version, value, tombstone_ms = copy
-    return make(P2pPut, (key, ttl_ms, replication, version, as_owner, value, tombstone_ms))
+    return make(PutPlan, (new_copy(node, key, value, ttl_s, replication), replicas, view_of(replicas[1:])))
 
 
 def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
@@ -125,7 +177,7 @@ def _replicas(node: NodeState, ident: int, copies: int) -> tuple[Peer, ...]:
 def judge_put(node: NodeState, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
     """The success of a PUT that all its replicas have stored, and that nothing speaks against; None for all else.
 
-    outcomes: in the order of the plan's requests.
+    outcomes: in the order of the plan's peers.
     """
     owner, copy = plan.peers[0], plan.copy
     _, _, replication, version, _, tombstone_ms = copy

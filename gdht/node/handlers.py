@@ -45,7 +45,7 @@ from gdht.core.records import NO_VERSION, Record, left_ms
 from gdht.core.values import make
 from gdht.errors import StoreError
 from gdht.node.later import Answer, when_durable
-from gdht.node.replication.copies import accept_copy, lacks
+from gdht.node.replication.copies import accept_copy, lacks, not_durable, refused
 from gdht.node.replication.reconcile_handlers import SEALED, failed, handle_compare, handle_fetch, handle_reconcile
 from gdht.node.state import NodeState
 from gdht.node.status import State
@@ -115,11 +115,11 @@ def handle_put(node: NodeState, _sender: Peer, request: P2pPut, now_s: float) ->
     try:
         held = accept_copy(node, copy, now_s)
     except StoreError as error:
-        return _refused(key, error)
+        return refused(key, error)
     receipt = _receipt(held, now_s, node.view(replication) if as_owner else 0)
     if node.store.pending is None:
         return receipt
-    return when_durable(node.store, receipt, lambda error: _not_durable(node, key, error))
+    return when_durable(node.store, receipt, lambda error: not_durable(node, key, error))
 
 
 def _receipt(held: Record, now_s: float, view: int) -> P2pSuccess:
@@ -128,18 +128,6 @@ def _receipt(held: Record, now_s: float, view: int) -> P2pSuccess:
     ttl_ms = left_ms(expires_at_s, now_s)
     tombstone_ms = left_ms(tombstone_until_s, now_s) if tombstone_until_s else 0
     return make(P2pSuccess, (key, ttl_ms, replication, version, b"", tombstone_ms, view))
-
-
-def _not_durable(node: NodeState, key: bytes, error: StoreError) -> P2pFailure:
-    """The disk did not take what was stored."""
-    node.stats.store_rejected_writes[error.reason] += 1
-    return _refused(key, error)
-
-
-def _refused(key: bytes, error: StoreError) -> P2pFailure:
-    """Why a record is not stored."""
-    reason = STORE_REASONS.get(error.reason, FailureReason.STORE_FAILED)
-    return P2pFailure(key, reason, str(error))
 
 
 def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) -> Answer:
@@ -216,14 +204,6 @@ def own_status(node: NodeState) -> P2pReplyStatus:
 
 OPEN_TO_STRANGERS = (P2pGetStatus, P2pStat)
 """What a node answers while it is no member of the ring; not PING, which asks for a member."""
-
-STORE_REASONS = {
-    "full": FailureReason.STORE_FULL,
-    "ttl": FailureReason.INVALID,
-    "too_large": FailureReason.INVALID,
-    "version": FailureReason.INVALID,
-}
-"""How a StoreError's reason is told to others; all else is STORE_FAILED."""
 
 HANDLERS: dict[type, Callable[[NodeState, Peer, Any, float], Answer]] = {
     P2pPing: handle_ping,

@@ -14,7 +14,7 @@ from gdht.node import inspect
 from gdht.node.acquaintances import write_memory
 from gdht.node.check import check
 from gdht.node.clock import Clock
-from gdht.node.express import OwnRecords, PutPlan, judge_put, own_records, plan_get, plan_put
+from gdht.node.express import Intake, OwnRecords, PutPlan, intake, judge_put, own_records, plan_get, plan_put
 from gdht.node.failures import FailedRequest
 from gdht.node.handlers import handle
 from gdht.node.journal import Event
@@ -126,6 +126,10 @@ class Node:
     def own_records(self) -> OwnRecords | None:
         """What is answered from local state, until the next switch; None: nothing. Switches: no."""
         return own_records(self._node, self._node.clock.lives_s())
+
+    def intake(self) -> Intake | None:
+        """What of others' writes is taken in at once, until the next switch; None: nothing. Switches: no."""
+        return None if self._tasks.stood_still() else intake(self._node, self._node.clock.lives_s())
 
     def plan_get(self, key: bytes) -> Peer | None:
         """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""

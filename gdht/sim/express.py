@@ -35,7 +35,7 @@ def put(rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, timeout_s
 
 
 def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Outcome, ...]:
-    writes = list(zip(plan.peers, plan.requests, strict=True))
+    writes = [(peer, plan.request(index)) for index, peer in enumerate(plan.peers)]
     others = [(index, *write) for index, write in enumerate(writes) if write[0] != node.me]
     calls = rt.calls([(peer, request) for _, peer, request in others], timeout_s)
     own = {
@@ -43,4 +43,4 @@ def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Ou
     }
     outcomes = {others[number][0]: outcome for number, outcome in calls}
     outcomes |= {index: one.wait(timeout_s) for index, one in own.items()}
-    return tuple(outcomes[index] for index in range(len(plan.requests)))
+    return tuple(outcomes[index] for index in range(len(plan.peers)))

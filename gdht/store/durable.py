@@ -167,9 +167,11 @@ class DurableStore:
 
     def _replace(self, key: bytes, held: Record | None, new: Record | None) -> None:
         """One record takes the place of another, or of none; None: nothing does."""
-        self._ledger.replace(held, new)
+        ledger = self._ledger
+        ledger.replace(held, new)
         self._layers.set(key, held, new)
-        self._ledger.settle()
+        if ledger.unsettled:
+            ledger.settle()
 
     def _accounts(self) -> Accounts:
         return Accounts(self._ledger.size_bytes, self._ledger.count)

@@ -32,17 +32,18 @@ Scan = Callable[[bytes, bytes, int], Sequence[Record]]
 class Ledger:
     """Sums over the records of a store. overhead_bytes: what each counts beside its value; scan: reads the store.
 
-    changes: all that was added since it was last set to a new list; None: not wanted.
+    changes: all that was added since it was last set to a new list; None: not wanted. unsettled: keys in what has to be
+    divided.
     """
 
     def __init__(self, overhead_bytes: int, scan: Scan) -> None:
         self.size_bytes = self.count = 0
         self.changes: list[Change] | None = None
+        self.unsettled: list[bytes] = []
         self._overhead_bytes = overhead_bytes
         self._scan = scan
         self._tree = DigestTree()
         self._crowds: dict[int, Crowd] = {}
-        self._too_large: list[bytes] = []  # keys in what has to be divided
 
     def recall(self, leaves: Iterable[tuple[int, int, Digest]]) -> None:
         """Begin with what was counted before: replication, leaf, digest."""
@@ -71,16 +72,18 @@ class Ledger:
     def replace(self, held: Record | None, new: Record | None) -> None:
         """One record takes the place of another of the same key, or of none; None: nothing does.
 
-        The store is to have it when `settle` is called, which has to be next.
+        When anything is `unsettled` then, the store is to have the record first, and to call `settle` next.
         """
         gone = come = 0
         if held is not None:
-            gone = self.counted(held)
-            self.size_bytes -= len(held.value) + self._overhead_bytes
+            size_bytes = len(held.value) + self._overhead_bytes
+            gone = packed_of(held, size_bytes)
+            self.size_bytes -= size_bytes
             self.count -= 1
         if new is not None:
-            come = self.counted(new)
-            self.size_bytes += len(new.value) + self._overhead_bytes
+            size_bytes = len(new.value) + self._overhead_bytes
+            come = packed_of(new, size_bytes)
+            self.size_bytes += size_bytes
             self.count += 1
         if held is not None and (new is None or held.replication != new.replication):
             self._add(held.key, held.replication, -gone)
@@ -93,19 +96,19 @@ class Ledger:
         return packed_of(record, len(record.value) + self._overhead_bytes)
 
     def _add(self, key: bytes, replication: int, difference: int) -> None:
-        leaf = leaf_of(key)
+        leaf = key[0] << 8 | key[1]  # `leaf_of`, spelled out: every put does this
         before = self._tree.add(replication, leaf, difference)
         if self.changes is not None:
             self.changes.append((key, replication, difference))
         if self._crowds and leaf in self._crowds:
             self._add_to_crowd(leaf, key, replication, difference)
         elif before & FIELD_MASK >= CROWD_HINT and self._is_crowded(leaf):
-            self._too_large.append(key)
+            self.unsettled.append(key)
 
     def _add_to_crowd(self, leaf: int, key: bytes, replication: int, difference: int) -> None:
         crowd = self._crowds[leaf]
         if crowd.add(key, replication, difference):
-            self._too_large.append(key)
+            self.unsettled.append(key)
         if crowd.records < CROWD_MIN:
             del self._crowds[leaf]
 
@@ -114,8 +117,8 @@ class Ledger:
 
     def settle(self) -> None:
         """Divide what has become too large."""
-        while self._too_large:
-            key = self._too_large.pop()
+        while self.unsettled:
+            key = self.unsettled.pop()
             crowd = self._crowds.get(leaf_of(key))
             if crowd is None:
                 self._divide_leaf(leaf_of(key))
@@ -135,7 +138,7 @@ class Ledger:
         self.changes = None
         for key, replication, difference in reversed(changes):
             self._add(key, replication, -difference)
-        self._too_large.clear()
+        self.unsettled.clear()
 
     def recount(self, key: bytes, scan: Scan) -> None:
         """Count anew what is around a key, which went without being counted. scan: what is there now."""

@@ -126,31 +126,31 @@ class MemoryStore:
 
     def _replace(self, held: Record | None, new: Record | None) -> None:
         """One record takes the place of another of the same key, or of none; None: nothing does."""
-        self._ledger.replace(held, new)
-        old_s = None if held is None else ceil(due_s(held))
-        new_s = None if new is None else ceil(due_s(new))
+        ledger = self._ledger
+        ledger.replace(held, new)
+        old_s = 0 if held is None else ceil(due_s(held))
+        new_s = 0 if new is None else ceil(due_s(new))
         if held is not None and old_s != new_s:
-            self._forget_due(held)
+            self._forget_due(held.key, old_s)
         if new is not None:
             self._records.set(new.key, _packed(new))
-            if old_s != new_s:
-                self._note_due(new)
+            if held is None or old_s != new_s:
+                self._note_due(new.key, new_s)
         elif held is not None:
             self._records.pop(held.key)
-        self._ledger.settle()
+        if ledger.unsettled:
+            ledger.settle()
 
-    def _note_due(self, record: Record) -> None:
-        second = ceil(due_s(record))
+    def _note_due(self, key: bytes, second: int) -> None:
         keys = self._due.get(second)
         if keys is None:
             keys = self._due[second] = Buckets()
             insort(self._seconds, second)
-        keys.set(record.key, b"")
+        keys.set(key, b"")
 
-    def _forget_due(self, held: Record) -> None:
-        second = ceil(due_s(held))
+    def _forget_due(self, key: bytes, second: int) -> None:
         keys = self._due[second]
-        keys.pop(held.key)
+        keys.pop(key)
         if not keys.count:
             del self._due[second]
             del self._seconds[bisect_left(self._seconds, second)]

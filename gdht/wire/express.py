@@ -4,13 +4,13 @@ Each function makes the same bytes as `encode_p2p`, or takes the same as `P2pDec
 """
 
 from struct import Struct
+from typing import NamedTuple
 
 from gdht.core.ident import IDENT_BYTES
-from gdht.core.messages import MESSAGE_TYPES, VALUE_BYTES_MAX, P2pGet, P2pPut, P2pSuccess
-from gdht.core.records import TTL_MS_MAX, Record, left_ms
-from gdht.errors import LocalProtocolError
+from gdht.core.messages import MESSAGE_TYPES, VALUE_BYTES_MAX, P2pGet, P2pPut, P2pSuccess, RecordCopy
+from gdht.core.records import TTL_MS_MAX, Record, Version, left_ms
+from gdht.core.values import make
 from gdht.wire.framing import P2P_HEADER, PROTOCOL_VERSION
-from gdht.wire.packed import PACKED
 
 _GET = Struct(">8sI32sB")
 """The header up to the request id, that, and the body."""
@@ -26,7 +26,18 @@ _SUCCESS = Struct(">IHBBI32sIIBQ32sI")
 
 _SUCCESS_BODY_BYTES = _SUCCESS.size - P2P_HEADER.size
 _SUCCESS_TYPE = MESSAGE_TYPES[P2pSuccess]
+
+_PUT = Struct(">IHBBI32sIIBBQ32s")
+"""The header, and all of the body but the value."""
+
+PUT_BYTES = _PUT.size
+"""The whole frame, but the value."""
+
+_PUT_BODY_BYTES = PUT_BYTES - P2P_HEADER.size
+_PUT_BODY_BYTES_MAX = _PUT_BODY_BYTES + VALUE_BYTES_MAX
 _PUT_TYPE = MESSAGE_TYPES[P2pPut]
+_PUT_TYPE_BYTES = _PUT_TYPE.to_bytes(2)
+_TYPE_AT = slice(4, 6)
 
 
 def owner_get_frame(request_id: int, key: bytes) -> bytes:
@@ -65,18 +76,41 @@ def success_frame(request_id: int, message: P2pSuccess) -> bytes:
     return _SUCCESS.pack(*head, key, ttl_ms, tombstone_ms, replication, stamp, by, view) + value
 
 
-class EncodedPut:
-    """A P2pPut that goes to several nodes: its body is the same to each. Raises: LocalProtocolError."""
+def put_frame(request_id: int, copy: RecordCopy, as_owner: bool) -> bytes:
+    """The whole frame of a P2pPut whose fields are known to fit."""
+    key, ttl_ms, replication, (stamp, coordinator), value, tombstone_ms = copy
+    head = (_PUT_BODY_BYTES + len(value), _PUT_TYPE, PROTOCOL_VERSION, 0, request_id)
+    by = coordinator.to_bytes(IDENT_BYTES)
+    return _PUT.pack(*head, key, ttl_ms, tombstone_ms, replication, as_owner, stamp, by) + value
 
-    __slots__ = ("_body", "request")
 
-    def __init__(self, request: P2pPut) -> None:
-        if len(request.value) > VALUE_BYTES_MAX:
-            raise LocalProtocolError(f"P2pPut: a value of {len(request.value)} bytes; {VALUE_BYTES_MAX} are allowed")
-        self.request = request
-        self._body = PACKED[P2pPut].encode(request)
+def begins_with_put(data: bytes) -> bool:
+    """Whether the first frame, which need not be whole, is a P2pPut by its type."""
+    return data[_TYPE_AT] == _PUT_TYPE_BYTES
 
-    def frame(self, request_id: int) -> bytes:
-        """The whole frame under a request id."""
-        body = self._body
-        return P2P_HEADER.pack(len(body), _PUT_TYPE, PROTOCOL_VERSION, 0, request_id) + body
+
+class PutFrame(NamedTuple):
+    """A P2pPut: what is written, and whether to the owner."""
+
+    request_id: int
+    copy: RecordCopy
+    as_owner: bool
+
+
+def puts_in_front(data: bytes) -> list[PutFrame]:
+    """The whole frames of a P2pPut that `data` begins with."""
+    puts: list[PutFrame] = []
+    start, available = 0, len(data)
+    while available - start >= PUT_BYTES:
+        size, kind, protocol, _, request_id, *fixed, by = _PUT.unpack_from(data, start)
+        end = start + P2P_HEADER.size + size
+        if kind != _PUT_TYPE or protocol != PROTOCOL_VERSION or end > available:
+            break
+        key, ttl_ms, tombstone_ms, replication, flags, stamp = fixed
+        if flags > 1 or not _PUT_BODY_BYTES <= size <= _PUT_BODY_BYTES_MAX:
+            break
+        value, version = data[start + PUT_BYTES : end], make(Version, (stamp, int.from_bytes(by)))
+        copy = make(RecordCopy, (key, ttl_ms, replication, version, value, tombstone_ms))
+        puts.append(make(PutFrame, (request_id, copy, flags == 1)))
+        start = end
+    return puts

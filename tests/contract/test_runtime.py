@@ -69,6 +69,9 @@ class Answering:
     def own_records(self) -> None:
         return None
 
+    def intake(self) -> None:
+        return None
+
 
 class SimWorld:
     """A node's simulated runtime and the peers around it."""

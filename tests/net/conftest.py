@@ -32,7 +32,7 @@ from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
-from gdht.node.express import OwnRecords
+from gdht.node.express import Intake, OwnRecords
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.stats import Stats
@@ -67,6 +67,9 @@ class FakeNode:
         return self._put(key, value)
 
     def own_records(self) -> OwnRecords | None:
+        return None
+
+    def intake(self) -> Intake | None:
         return None
 
     def handle(self, sender: Peer, request: Request) -> Reply:

@@ -95,10 +95,7 @@ class Gateway(FakeNode):
     def plan_put(self, key, value, ttl_s, replication):
         if self.owner is None:
             return None
-        copy = RecordCopy(key, 1000, 1, NO_VERSION, value)
-        fields = copy._asdict()
-        peers = (self.owner, *self.replicas)
-        return PutPlan(copy, peers, tuple(P2pPut(**fields, as_owner=peer == self.owner) for peer in peers), 0)
+        return PutPlan(RecordCopy(key, 1000, 1, NO_VERSION, value), (self.owner, *self.replicas), 0)
 
     def judge_put(self, plan, outcomes):
         stored = sum(isinstance(outcome, P2pSuccess) for outcome in outcomes)

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from gdht.core.ident import IDENTS, ident_bytes
-from gdht.core.messages import RECORDS_PER_MESSAGE_MAX, VALUE_BYTES_MAX, Entry, RecordCopy
+from gdht.core.messages import (
+    RECORDS_PER_MESSAGE_MAX,
+    VALUE_BYTES_MAX,
+    Entry,
+    FailureReason,
+    P2pFailure,
+    RecordCopy,
+)
 from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX, TTL_S_MAX, Record, left_ms
 from gdht.core.values import make
 from gdht.errors import StoreError
@@ -18,6 +25,15 @@ SCAN_RECORDS = 500
 """How many records are read from the store at a time."""
 
 
+STORE_REASONS = {
+    "full": FailureReason.STORE_FULL,
+    "ttl": FailureReason.INVALID,
+    "too_large": FailureReason.INVALID,
+    "version": FailureReason.INVALID,
+}
+"""How a StoreError's reason is told to others; all else is STORE_FAILED."""
+
+
 def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
     """Store a copy unless a newer one is here; returns what is held now. Switches: no.
 
@@ -26,16 +42,20 @@ def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
 
     Raises: StoreError with reason ttl, too_large, version, or one of the store's own.
     """
+    store = node.store
     try:
         record = _to_record(node, copy, now_s)
-        held = node.store.held(copy.key)
-        if held is not None and held.replication > record.replication and held.lives(now_s):
+        held = store.held(copy.key)
+        if held is None:
+            return store.put_over(None, record)
+        if held.replication > record.replication and held.lives(now_s):
             record = record._replace(replication=min(held.replication, node.config.max_replication))
-        kept = node.store.put_over(held, record)
+        kept = store.put_over(held, record)
     except StoreError as error:
         node.stats.store_rejected_writes[error.reason] += 1
         raise
-    node.clock.observe(kept.version)
+    if kept is held:
+        node.clock.observe(kept.version)
     return kept
 
 
@@ -46,7 +66,7 @@ def _to_record(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
         raise StoreError("ttl", "nothing is left of its life")
     if len(value) > VALUE_BYTES_MAX:
         raise StoreError("too_large", f"{len(value)} bytes are more than {VALUE_BYTES_MAX}")
-    if node.clock.is_ahead(version):
+    if not node.clock.observe(version):
         raise StoreError("version", f"its stamp is more than {CLOCK_AHEAD_S_MAX:.0f} s ahead of our clock")
     copies_max = node.config.max_replication
     replication = copies if 1 <= copies <= copies_max else min(max(copies, 1), copies_max)
@@ -55,6 +75,18 @@ def _to_record(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
         return make(Record, (key, value, version, expires_at_s, replication, 0.0, False))
     record = Record(key, value, version, expires_at_s, replication, now_s + min(tombstone_ms / 1000, TTL_S_MAX))
     return record if ttl_ms > 0 else record.buried()
+
+
+def refused(key: bytes, error: StoreError) -> P2pFailure:
+    """Why a record is not stored, as others are told."""
+    reason = STORE_REASONS.get(error.reason, FailureReason.STORE_FAILED)
+    return P2pFailure(key, reason, str(error))
+
+
+def not_durable(node: NodeState, key: bytes, error: StoreError) -> P2pFailure:
+    """The same of what was stored, but the disk did not take it."""
+    node.stats.store_rejected_writes[error.reason] += 1
+    return refused(key, error)
 
 
 def to_copy(record: Record, now_s: float) -> RecordCopy:
