@@ -130,7 +130,6 @@ class ApiConnection:
         """Carry out what has come, or begin to; what there was no time or no room for is left. Switches: no."""
         messages: Sequence[Any] = self._decoder.feed(data)
         taken = self._take_some(messages)
-        self._stream.flush()
         return None if taken == len(messages) and self._has_room() else messages[taken:]
 
     def _take(self, messages: Sequence[Any]) -> None:
@@ -140,23 +139,21 @@ class ApiConnection:
             if self._turn.is_long():
                 self._turn.let_others_run()
             messages = messages[self._take_some(messages) :]
-            self._stream.flush()
         self._wait_for_room()
 
     def _take_some(self, messages: Sequence[Message]) -> int:
-        """Carry out what needs no other node, and begin with the others; how many of them. Switches: no."""
+        """Carry out what needs no other node, and begin with the others, while there is room; how many of them.
+
+        There has to be room for one. Switches: no.
+        """
         started_s = perf_counter()
         if len(messages) > CHUNK:
             messages = messages[:CHUNK]
-        taken = gets = 0
-        own = None
-        if self._express is not None and messages and type(messages[0]) is DhtGet:
-            own = self._express.node.own_records()
-            if own is not None and not self._answers and not self._under_way and own.owns(messages[0].key):
-                taken = gets = self._answer_own_gets(messages, own)
+        own = self._express.node.own_records() if self._express is not None and messages else None
+        taken = gets = self._answer_own_gets(messages, own) if own is not None else 0
         puts = 0
         for message in messages[taken:] if taken else messages:
-            if not self._has_room():
+            if taken and not self._has_room():
                 break
             taken += 1
             frame = None
@@ -166,26 +163,33 @@ class ApiConnection:
                 if own is None or own.owns(message.key):
                     frame = self._get_here(message.key)
                     gets += frame is not None
-            else:
+            elif own is None or own.is_all:
                 frame = self._put_here(message)  # type: ignore[arg-type]  # a PUT it is
                 puts += frame is not None
             if frame is None:
                 self._begin(message, started_s)
             else:
                 self._answer(message, started_s, frame)
-        seconds = perf_counter() - started_s
-        if gets:
-            self._stats.api_request_duration["get"].observe(seconds, gets)
-        if puts:
-            self._stats.api_request_duration["put"].observe(seconds, puts)
+        if gets or puts:
+            self._observe(perf_counter() - started_s, gets, puts)
+        if self._stream.unsent_bytes:
+            self._stream.flush()
         return taken
+
+    def _observe(self, seconds: float, gets: int, puts: int) -> None:
+        """So many requests took that long to answer from local state, all together."""
+        durations = self._stats.api_request_duration
+        durations["get"].observe(seconds, gets)
+        durations["put"].observe(seconds, puts)
 
     def _answer_own_gets(self, messages: Sequence[Message], own: OwnRecords) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
 
-        Nothing is under way whose answer has to leave before theirs, or which they would have to see.
+        None while anything is under way whose answer has to leave before theirs, or which they would have to see.
         """
         value_of, frames = own.value, []
+        if self._answers or self._under_way:
+            return 0
         for message in messages:
             key = message.key
             if type(message) is not DhtGet or (value := value_of(key)) is None:
@@ -245,13 +249,11 @@ class ApiConnection:
 
     def _begin(self, message: Message, started_s: float) -> None:
         """Send a request on its way, or queue it behind another one. Switches: no."""
-        load = self._load
-        if load.is_full(started_s):
+        pending = Pending(message, started_s)
+        if not self._load.take(pending):
             self._shed(message, started_s)
             return
-        pending = Pending(message, started_s)
         self._pending += 1
-        load.take(pending)
         if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
             self._answers.append(pending)
         before = self._under_way.get(message.key)
@@ -280,7 +282,9 @@ class ApiConnection:
 
     def answer_put(self, pending: Pending, outcome: PutOutcome) -> None:
         """A PUT that went the express way has its outcome. Switches: no."""
-        self._count("put", outcome.result, pending)
+        stats = self._stats
+        stats.api_requests["put", outcome.result] += 1
+        stats.api_request_duration["put"].observe(perf_counter() - pending.started_s)
         self._settle(pending, _put_answer(pending.message, outcome))  # type: ignore[arg-type]  # a PUT it is
 
     def fall_back(self, pending: Pending, finish: Finish = None) -> None:

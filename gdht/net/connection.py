@@ -108,7 +108,16 @@ class Connection:
     def send_at_once(self, call: Call) -> None:
         """Send a request, as this connection is ready for it. Switches: no. Raises: as `send`."""
         assert self._stream is not None, "it is ready"
-        frame = self._begin(call)
+        request_id = self._next_id  # `_begin`, spelled out: every request of a client does this
+        if request_id in self._calls or request_id == REQUEST_IDS - 1:
+            frame = self._begin(call)
+        else:
+            self._next_id = request_id + 1
+            call.request_id = request_id
+            frame = call.frame()
+            call.connection = self
+            self._calls[request_id] = call
+            self.used_s = call.started_s
         call.retriable = True
         self._stream.write(frame)
 

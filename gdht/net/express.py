@@ -122,6 +122,10 @@ class Express:
         if self._own_legs.pop(leg, leg) is None:  # else it was too late
             leg.put.take(leg.index, reply)
 
+    def since_s(self, started_s: float) -> float:
+        """A moment by `monotonic()`, by the node's clock. Switches: no."""
+        return self.node.now_s() - (monotonic() - started_s)
+
     def _ask_to_tend(self) -> None:
         self._is_tended = True
         self._has_calls.set()
@@ -147,26 +151,13 @@ class Express:
 
 
 class RecordCall(Call):
-    """A call about one record. Its usual answer, SUCCESS in time, is counted in fewer steps than others."""
+    """A call about one record. Its usual answer, SUCCESS in time, is counted in fewer steps than others.
+
+    Each kind sets all that a call has in one step; what is left out is set when it is sent.
+    """
 
     __slots__ = ("_express", "_key")
     method = ""
-
-    def __init__(self, express: Express, peer: Peer, key: bytes) -> None:
-        self.peer = peer  # and so on, as any call: all in one step
-        self.request_id = 0
-        self.connection = None
-        self.retriable = False
-        self._stats = express.stats
-        self.started_s = monotonic()
-        self.due_s = self.started_s + express.timeout_s
-        self._express = express
-        self._key = key
-
-    @property
-    def since_s(self) -> float:
-        """When it began, by the node's clock."""
-        return self._express.node.now_s() - (monotonic() - self.started_s)
 
     def reply(self, message: object) -> RemoteProtocolError | None:
         """As any call, at less cost. Switches: no."""
@@ -188,7 +179,10 @@ class GetCall(RecordCall):
     method = METHODS[P2pGet]
 
     def __init__(self, express: Express, owner: Peer, pending: "Pending", client: "ApiConnection") -> None:
-        super().__init__(express, owner, pending.message.key)
+        self.peer, self._key = owner, pending.message.key
+        self._express, self._stats = express, express.stats
+        self.started_s = monotonic()
+        self.due_s = self.started_s + express.timeout_s
         self._pending = pending
         self._client = client
         self._is_hedged = False
@@ -212,7 +206,7 @@ class GetCall(RecordCall):
     def hedge(self) -> None:
         """Have the long way ask the owner's replicas as well. Switches: no."""
         self._is_hedged = True
-        asked = Asked(self.peer, None, self.since_s)
+        asked = Asked(self.peer, None, self._express.since_s(self.started_s))
         node = self._express.node
         self._client.fall_back(self._pending, partial(node.finish_get, self._key, asked))
 
@@ -225,14 +219,14 @@ class GetCall(RecordCall):
             self._stats.route_cache["hit"] += 1
             self._client.answer_get(self._pending, outcome.value)
         elif not self._is_hedged:
-            asked = Asked(self.peer, outcome, self.since_s)
+            asked = Asked(self.peer, outcome, self._express.since_s(self.started_s))
             self._client.fall_back(self._pending, partial(node.finish_get, self._key, asked))
 
 
 class Put:
     """A client's PUT on its way to all its replicas."""
 
-    __slots__ = ("_client", "_left", "_outcomes", "_pending", "_since_s", "express", "plan")
+    __slots__ = ("_client", "_left", "_outcomes", "_pending", "due_s", "express", "plan", "started_s")
 
     def __init__(self, express: Express, plan: PutPlan, pending: "Pending", client: "ApiConnection") -> None:
         self.express = express
@@ -241,7 +235,8 @@ class Put:
         self._client = client
         self._left = len(plan.peers)
         self._outcomes: list[Outcome | None] = [None] * self._left
-        self._since_s = express.node.now_s()
+        self.started_s = monotonic()
+        self.due_s = self.started_s + express.timeout_s
 
     def take(self, index: int, outcome: Outcome) -> None:
         """What became of one of its writes; after the last one, the client's answer, or the long way. Switches: no."""
@@ -249,13 +244,14 @@ class Put:
         self._left -= 1
         if self._left:
             return
-        node, plan = self.express.node, self.plan
+        express, plan = self.express, self.plan
+        node = express.node
         outcomes = tuple(outcome for outcome in self._outcomes if outcome is not None)
         done = node.judge_put(plan, outcomes)
         if done is not None:
             self._client.answer_put(self._pending, done)
         else:
-            begun = Begun(plan.copy, plan.peers, outcomes, self._since_s)
+            begun = Begun(plan.copy, plan.peers, outcomes, express.since_s(self.started_s))
             self._client.fall_back(self._pending, partial(node.finish_put, begun))
 
 
@@ -266,7 +262,10 @@ class PutLeg(RecordCall):
     method = METHODS[P2pPut]
 
     def __init__(self, put: Put, index: int) -> None:
-        super().__init__(put.express, put.plan.peers[index], put.plan.copy.key)
+        plan, express = put.plan, put.express
+        self.peer, self._key = plan.peers[index], plan.copy.key
+        self._express, self._stats = express, express.stats
+        self.started_s, self.due_s = put.started_s, put.due_s
         self._put = put
         self._index = index
 

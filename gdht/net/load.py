@@ -61,19 +61,19 @@ class Load:
         """Whether so much is asked that nothing should be done beside what must be."""
         return self.under_way > self._least or self.under_way_max < self._most
 
-    def is_full(self, now_s: float) -> bool:
-        """Whether a request that comes now is to be refused. Switches: no."""
+    def take(self, request: Taken) -> bool:
+        """A request that comes now is under way, or, False, to be refused. Switches: no."""
+        now_s = request.started_s
         if now_s >= self._look_s:
             self._look_s = now_s + LOOK_S
             self._look(now_s)
-        return self.under_way >= self.under_way_max
-
-    def take(self, request: Taken) -> None:
-        """A request is under way from now on. Switches: no."""
+        if self.under_way >= self.under_way_max:
+            return False
         self.under_way += 1
         self._taken += 1
-        if not self._looked_at or request.started_s - self._looked_at[-1].started_s >= LOOK_S:
+        if not self._looked_at or now_s - self._looked_at[-1].started_s >= LOOK_S:
             self._looked_at.append(request)
+        return True
 
     def _look(self, now_s: float) -> None:
         looked_at = self._looked_at

@@ -32,7 +32,10 @@ RESERVED, RESERVED_LEFT = (int(seconds * 1000) << COUNTER_BITS for seconds in (R
 
 
 class Clock:
-    """The clocks of one node. error: why the last reservation is not on the disk; None when it is, or under way."""
+    """The clocks of one node. error: why the last reservation is not on the disk; None when it is, or under way.
+
+    offset_s: of the clock of lives, from the Runtime's.
+    """
 
     def __init__(self, rt: Runtime, ident: int, store: Store) -> None:
         self._now, self._wall = rt.now, rt.wall
@@ -41,7 +44,7 @@ class Clock:
         self._store = store
         self.error: StoreError | None = None
         self._logged = ""
-        self._offset_s = rt.wall() - rt.now()
+        self.offset_s = rt.wall() - rt.now()
         self._last_stamp = self._reserved = self._asked_for = 0
         self._recall()
         self._write_down(self._last_stamp)  # the records of this run are kept by this clock, from the first on
@@ -52,7 +55,7 @@ class Clock:
 
     def lives_s(self) -> float:
         """The clock of lives: seconds since the epoch, more or less. Switches: no."""
-        return self._now() + self._offset_s
+        return self._now() + self.offset_s
 
     def is_ahead(self, version: Version) -> bool:
         """Whether a version was stamped by a clock that is absurdly far ahead of our wall clock."""
@@ -89,7 +92,7 @@ class Clock:
 
     def _write_down(self, stamp: int) -> None:
         self.error = None
-        note = {"boot": self._boot, "offset_s": self._offset_s, "reserved": stamp}
+        note = {"boot": self._boot, "offset_s": self.offset_s, "reserved": stamp}
         try:
             self._store.write_note(NOTE, json.dumps(note).encode())
         except StoreError as error:
@@ -120,6 +123,6 @@ class Clock:
             log.warning("what the store says of the clock is no use: %r", self._store.note(NOTE)[:80])
             return
         if boot == self._boot and isfinite(offset_s):
-            self._offset_s = offset_s  # `now` counts from the same moment as in that run
+            self.offset_s = offset_s  # `now` counts from the same moment as in that run
         if 0 < reserved <= STAMP_MAX and not is_ahead(reserved, self._wall()):
             self._last_stamp = reserved

@@ -18,7 +18,6 @@ from gdht.node.replication.copies import not_durable
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
 from gdht.node.state import NodeState
-from gdht.node.status import State
 from gdht.node.storage import Commit, Store
 
 A_MILLISECOND = 0.001
@@ -28,12 +27,15 @@ A_MILLISECOND = 0.001
 class OwnRecords:
     """What a node answers at once, as it is until the next switch: the records of what it surely owns.
 
-    start, me: of (start, me]; the whole circle when they are the same. now_s: by the clock of lives.
+    start, me: of (start, me]; the whole circle when they are the same: is_all. now_s: by the clock of lives. basis:
+    what all this was worked out from.
     """
 
-    __slots__ = ("_held", "_me", "_value", "_width", "now_s")
+    __slots__ = ("_held", "_me", "_value", "_width", "basis", "is_all", "now_s")
 
-    def __init__(self, start: int, me: int, store: Store, now_s: float) -> None:
+    def __init__(self, start: int, me: int, store: Store, now_s: float, basis: tuple[object, ...] = ()) -> None:
+        self.basis = basis
+        self.is_all = start == me
         self._me = me
         self._width = (me - start - 1) % IDENTS  # from our own place back to the last one that is ours
         self._value = store.value
@@ -62,15 +64,25 @@ class OwnRecords:
 def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
     """What can be answered from local state, under the same conditions as `try_get`; None: nothing. Switches: no.
 
-    now_s: by the clock of lives.
+    now_s: by the clock of lives. Returns the same object as before, at another time, while nothing has changed.
     """
+    arc, own = node.arc, node.own
+    basis = node.is_active, node.ring, arc.accepted, arc.leased_from, arc.sure_from
+    if own is not None and own.basis == basis and (own.is_all or now_s - node.clock.offset_s < arc.leased_until_s):
+        own.now_s = now_s
+        return own
+    node.own = _worked_out(node, now_s, basis)
+    return node.own
+
+
+def _worked_out(node: NodeState, now_s: float, basis: tuple[object, ...]) -> OwnRecords | None:
     ring, me = node.ring, node.me.ident
-    if node.state is not State.ACTIVE or (ring.successors and not ring.predecessors):
+    if not node.is_active or (ring.successors and not ring.predecessors):
         return None
+    if ring.alone:
+        return OwnRecords(me, me, node.store, now_s, basis)
     start = node.arc.surely_ours()
-    if start is None:
-        return OwnRecords(me, me, node.store, now_s) if ring.alone else None
-    return OwnRecords(start, me, node.store, now_s)
+    return OwnRecords(start, me, node.store, now_s, basis) if start is not None and start != me else None
 
 
 class Intake:
@@ -153,7 +165,7 @@ def plan_get(node: NodeState, key: bytes) -> Peer | None:
 
 def plan_put(node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutPlan | None:
     """The writes of a PUT; None when it is not known who holds the replicas, or no stamp can be given at once."""
-    if node.state is not State.ACTIVE or len(value) > VALUE_BYTES_MAX or not node.clock.reserve():
+    if not node.is_active or len(value) > VALUE_BYTES_MAX or not node.clock.reserve():
         return None
     replicas = _replicas(node, key_ident(key), replication_of(node, replication))
     if not replicas:

@@ -92,7 +92,7 @@ class Node:
         self.stop()
         if node.is_member and node.ring.successors:
             say_goodbye(rt, node)
-        node.gone = True
+        node.go()
 
     # Clients and peers -----------------------------------------------------------------------------------------------
 

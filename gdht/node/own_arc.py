@@ -25,7 +25,8 @@ class OwnArc:
 
     accepted: the node after us does not take any of it for its own. sure_from: where the part begins of which we surely
     have the newest versions; None: nowhere. owned_from: where the widest such part began since we last had doubts.
-    doubts: how often everything became doubtful. now: the Runtime's.
+    leased_from: where the part begins that our predecessor left us, until leased_until_s. doubts: how often everything
+    became doubtful. now: the Runtime's.
     """
 
     def __init__(self, me: int, config: DhtConfig, now: Callable[[], float]) -> None:
@@ -35,7 +36,7 @@ class OwnArc:
         self.doubts = 0
         self.lease_s = max(PATIENCE * config.call_timeout, LEASE_INTERVALS * config.stabilize_interval)
         self.leased_until_s = -inf
-        self._leased_from: int | None = None
+        self.leased_from: int | None = None
         self._me = me
         self._now = now
         self._alone = True
@@ -75,17 +76,17 @@ class OwnArc:
 
         So it does not take the arc for its own, and what we had of it stays ours. Returns as `confirm`.
         """
-        return self._leased_from is None or self.confirm(self._leased_from, asked_at_s)
+        return self.leased_from is None or self.confirm(self.leased_from, asked_at_s)
 
     def _lease(self, start: int, since_s: float) -> None:
-        self._leased_from, self.leased_until_s = start, since_s + self.lease_s
+        self.leased_from, self.leased_until_s = start, since_s + self.lease_s
 
     def is_ours(self, ident: int) -> bool:
         """Whether we are the owner of a place, and nobody else can be now. Switches: no."""
         if self._alone:
             return True
-        leased = self._leased_from is not None and self._now() < self.leased_until_s
-        return leased and self.accepted and in_open_closed(ident, self._leased_from or 0, self._me)
+        leased = self.leased_from is not None and self._now() < self.leased_until_s
+        return leased and self.accepted and in_open_closed(ident, self.leased_from or 0, self._me)
 
     # Do we have all of it? --------------------------------------------------------------------------------------------
 
@@ -100,10 +101,10 @@ class OwnArc:
             return None
         if self._alone:
             return self.sure_from
-        if not self.accepted or self._leased_from is None or self._now() >= self.leased_until_s:
+        if not self.accepted or self.leased_from is None or self._now() >= self.leased_until_s:
             return None
         last = self._me - 1  # from here back, the place furthest away is our own
-        width = min((last - self._leased_from) % IDENTS, (last - self.sure_from) % IDENTS)
+        width = min((last - self.leased_from) % IDENTS, (last - self.sure_from) % IDENTS)
         if self._start is not None:
             width = min(width, (last - self._start) % IDENTS)
         return (last - width) % IDENTS

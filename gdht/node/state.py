@@ -7,6 +7,7 @@ assignment replaces a whole immutable value, so nobody ever sees half a change.
 
 import logging
 import math
+from typing import TYPE_CHECKING
 
 from gdht.config import DhtConfig
 from gdht.core.known_arcs import ARCS_MAX, KnownArcs
@@ -27,6 +28,9 @@ from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
 from gdht.node.status import KeyCounts, State
 from gdht.node.storage import Store
+
+if TYPE_CHECKING:
+    from gdht.node.express import OwnRecords
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +53,14 @@ HEDGES_MAX = 5
 MEET_INTERVALS = 5
 """How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
 
+MEMBER_STATES = frozenset({State.ACTIVE, State.DRAINING, State.LEAVING})
+"""In these a node is in the ring."""
+
 
 class NodeState:
     """One node: its pointers, its records, its counters, and what its tasks tell each other.
 
+    is_member: it is in the ring, from its join until it has left or lost its way. is_active: and ready for clients.
     founder: alone by right, since it started the ring or since all others left in good order. arc: what it may answer
     for. unplaced: misplaced records that had to stay in the last repair round. shortage: owned ones with too few
     replicas. handover: how far it is, or was at the end, with moving its records. draining: it wants no more clients,
@@ -63,7 +71,7 @@ class NodeState:
     was asked. consistent: whether the last look at the ring nearby found nothing wrong; None before the first. left:
     until when a node that said goodbye is no candidate, by `rt.now()`. known_arcs: who owns what elsewhere, as far as
     it was heard; at most arcs_max. latency: how long others take to answer. hedges: how many reads may yet ask replicas
-    while the owner is late.
+    while the owner is late. own: what `gdht.node.express.own_records` said last.
 
     What handlers leave to the maintenance task, which `wake` wakes: nodes to rectify with (notified), a successor list
     to pull again (stabilize_now), a predecessor to check (doubted), a member that may be in another ring (met).
@@ -83,11 +91,12 @@ class NodeState:
         self.clock = Clock(rt, me.ident, store)
         self._now = rt.now
         self._state = State.STARTING
-        self._entered = False
+        self.is_member = self.is_active = False
         self.ring = Ring(me, config.successor_list_length)
         self.known_arcs = KnownArcs(me.ident, arcs_max)
         self.latency = Latency()
         self.hedges = Budget(HEDGED_SHARE, HEDGES_MAX)
+        self.own: OwnRecords | None = None
         self._views: tuple[Ring, dict[int, int]] = self.ring, {}
         self.founder = False
         self.join_error = ""
@@ -130,13 +139,9 @@ class NodeState:
     def state(self, state: State) -> None:
         if state is not self._state:
             self._state = state
-            self._entered = state in (State.ACTIVE, State.DRAINING, State.LEAVING)
+            self.is_active = state is State.ACTIVE
+            self.is_member = state in MEMBER_STATES and not self.gone
             self.journal.state_changed(self.clock.wall_s(), state.value)
-
-    @property
-    def is_member(self) -> bool:
-        """Whether this node is in the ring, from its join until it has left or lost its way."""
-        return self._entered and not self.gone
 
     @property
     def awaits_others(self) -> bool:
@@ -201,6 +206,11 @@ class NodeState:
         """Our successor, asked at that time, named us as its predecessor; we know none ourselves. Switches: no."""
         if not self.arc.vouch(asked_at_s):
             self.repair_wanted.set()
+
+    def go(self) -> None:
+        """Be in the ring no more, having said goodbye. Switches: no."""
+        self.gone = True
+        self.is_member = False
 
     def enter(self) -> None:
         """Be a member of the ring from now on. Switches: no."""

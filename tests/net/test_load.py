@@ -37,12 +37,11 @@ class World:
                 self.answer(self.queue.popleft())
 
     def come(self) -> None:
-        if self.load.is_full(self.now_s):
-            self.refused += 1
-            return
         request = Request(self.now_s)
-        self.load.take(request)
-        self.queue.append(request)
+        if self.load.take(request):
+            self.queue.append(request)
+        else:
+            self.refused += 1
 
     def answer(self, request: Request) -> None:
         request.frame = b""

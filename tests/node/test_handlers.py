@@ -82,7 +82,7 @@ def test_a_node_outside_the_ring_refuses_what_asks_for_a_member(world, ask, requ
 
 
 def test_a_node_that_has_left_refuses_too(twenty, ask):
-    twenty.node.gone = True
+    twenty.node.go()
     assert ask(twenty, P2pPing()).reason == ErrorReason.NOT_JOINED
 
 
