@@ -178,7 +178,7 @@ class Stream:
         self.unsent_bytes += len(data)
         if not self._scheduled:
             self._scheduled = True
-            self._turn.at_end(self._flush_later)
+            self._turn.at_end(self.flush)
 
     def hold(self, data: bytes) -> None:
         """Send it with the next `flush`, which the caller owes. Switches: no. A no-op once closed."""
@@ -199,6 +199,7 @@ class Stream:
 
     def flush(self) -> None:
         """Send what is written but not sent, as far as the kernel takes it. Switches: no."""
+        self._scheduled = False  # or will be called once more, in vain
         if self._closed or self._blocked or not self._frames:
             return
         data = self._frames[0] if len(self._frames) == 1 else b"".join(self._frames)
@@ -270,10 +271,6 @@ class Stream:
     def _raise_if_closed(self) -> None:
         if self._closed:
             raise OSError(self._error.errno, self._error.strerror) from self._error
-
-    def _flush_later(self) -> None:
-        self._scheduled = False
-        self.flush()
 
     def _send(self, data: bytes | memoryview) -> None:
         """Send as much as the kernel takes; a watcher sends the rest."""

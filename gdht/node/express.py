@@ -61,17 +61,17 @@ class OwnRecords:
         return record
 
 
-def own_records(node: NodeState, now_s: float) -> OwnRecords | None:
+def own_records(node: NodeState) -> OwnRecords | None:
     """What can be answered from local state, under the same conditions as `try_get`; None: nothing. Switches: no.
 
-    now_s: by the clock of lives. Returns the same object as before, at another time, while nothing has changed.
+    Returns the same object as before, at another time, while nothing has changed.
     """
-    arc, own = node.arc, node.own
+    arc, own, now_s = node.arc, node.own, node.now()
     basis = node.is_active, node.ring, arc.accepted, arc.leased_from, arc.sure_from
-    if own is not None and own.basis == basis and (own.is_all or now_s - node.clock.offset_s < arc.leased_until_s):
-        own.now_s = now_s
+    if own is not None and own.basis == basis and (own.is_all or now_s < arc.leased_until_s):
+        own.now_s = now_s + node.clock.offset_s  # `lives_s`, spelled out
         return own
-    node.own = _worked_out(node, now_s, basis)
+    node.own = _worked_out(node, node.clock.lives_s(), basis)
     return node.own
 
 
@@ -129,14 +129,11 @@ class Intake:
         return make(P2pSuccess, (key, ttl_ms, replication, version, b"", 0, view))
 
 
-def intake(node: NodeState, now_s: float) -> Intake | None:
-    """What is taken in at once, under the same conditions as by `handle`; None: nothing. Switches: no.
-
-    now_s: by the clock of lives.
-    """
+def intake(node: NodeState) -> Intake | None:
+    """What is taken in at once, under the same conditions as by `handle`; None: nothing. Switches: no."""
     if not node.is_member or node.sealed:
         return None
-    return Intake(node, own_records(node, now_s), now_s)
+    return Intake(node, own_records(node), node.clock.lives_s())
 
 
 class PutPlan(NamedTuple):

@@ -1,6 +1,7 @@
 """A node as the outside drives it: the doors for clients and peers, its life, and its status; `tasks` has the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from gdht.config import DhtConfig
 from gdht.core.ident import finger_start
@@ -63,6 +64,16 @@ class Node:
         self._started_at_s = rt.now()
         self._tasks = Tasks(rt, self._node, self._census)
 
+        # What nearly every request needs, without a step in between; see `gdht.node.express`. Nothing of it switches.
+        self.own_records: Callable[[], OwnRecords | None] = partial(own_records, self._node)
+        """What is answered from local state, until the next switch; None: nothing."""
+        self.plan_get: Callable[[bytes], Peer | None] = partial(plan_get, self._node)
+        """The node that we take for the owner of a key; None when it takes more to know."""
+        self.plan_put: Callable[[bytes, bytes, int, int], PutPlan | None] = partial(plan_put, self._node)
+        """To whom to write what (key, value, ttl_s, replicas); None when it takes more to know."""
+        self.judge_put: Callable[[PutPlan, Sequence[Outcome]], PutOutcome | None] = partial(judge_put, self._node)
+        """The success that these outcomes come to, None when they do not."""
+
     # Life ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -123,17 +134,9 @@ class Node:
 
     # What goes the express way; see `gdht.node.express`.
 
-    def own_records(self) -> OwnRecords | None:
-        """What is answered from local state, until the next switch; None: nothing. Switches: no."""
-        return own_records(self._node, self._node.clock.lives_s())
-
     def intake(self) -> Intake | None:
         """What of others' writes is taken in at once, until the next switch; None: nothing. Switches: no."""
-        return None if self._tasks.stood_still() else intake(self._node, self._node.clock.lives_s())
-
-    def plan_get(self, key: bytes) -> Peer | None:
-        """The node that we take for the owner of a key; None when it takes more to know. Switches: no."""
-        return plan_get(self._node, key)
+        return None if self._tasks.stood_still() else intake(self._node)
 
     def note_answer(self, peer: Peer, seconds: float, reads: int) -> None:
         """The owner of a GET took so long to answer it, which stands for so many of them. Switches: no."""
@@ -147,14 +150,6 @@ class Node:
     def finish_get(self, key: bytes, asked: Asked) -> GetOutcome:
         """`get`, when its supposed owner gave no value, or is late with it. Switches: yes."""
         return finish_get(self._rt, self._node, key, asked)
-
-    def plan_put(self, key: bytes, value: bytes, ttl_s: int, replicas: int) -> PutPlan | None:
-        """To whom to write what; None when it takes more to know. Switches: no."""
-        return plan_put(self._node, key, value, ttl_s, replicas)
-
-    def judge_put(self, plan: PutPlan, outcomes: Sequence[Outcome]) -> PutOutcome | None:
-        """The success that these outcomes come to, None when they do not. Switches: no."""
-        return judge_put(self._node, plan, outcomes)
 
     def finish_put(self, begun: Begun) -> PutOutcome:
         """`put`, after a first attempt that did not settle it. Switches: yes."""

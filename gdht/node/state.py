@@ -89,7 +89,7 @@ class NodeState:
         self.admin_address = ""
 
         self.clock = Clock(rt, me.ident, store)
-        self._now = rt.now
+        self.now = rt.now
         self._state = State.STARTING
         self.is_member = self.is_active = False
         self.ring = Ring(me, config.successor_list_length)
@@ -149,7 +149,7 @@ class NodeState:
 
         What nobody of those present holds may be there all the same.
         """
-        if self._now() >= self.awaited_until_s:
+        if self.now() >= self.awaited_until_s:
             return False
         present = {peer.ident for peer in (*self.ring.successors, *self.ring.predecessors)}
         return any(peer.ident not in present for peer in self.awaited)
@@ -166,8 +166,8 @@ class NodeState:
         Not of the same one again and again: that takes a lookup, and holds maintenance up.
         """
         last, since_s = self._last_met
-        if peer != last or self._now() >= since_s + MEET_INTERVALS * self.config.stabilize_interval:
-            self._last_met = peer, self._now()
+        if peer != last or self.now() >= since_s + MEET_INTERVALS * self.config.stabilize_interval:
+            self._last_met = peer, self.now()
             self.met = peer
             self.wake.set()
 
@@ -178,16 +178,16 @@ class NodeState:
 
     def forget(self, peer: Peer) -> bool:
         """A node has said goodbye: it is no candidate any more; whether it was one of our neighbours. Switches: no."""
-        self.left = {gone: until_s for gone, until_s in self.left.items() if until_s > self._now()}
+        self.left = {gone: until_s for gone, until_s in self.left.items() if until_s > self.now()}
         if len(self.left) < LEFT_MAX:
-            self.left[peer] = self._now() + LEFT_CALLS * self.health.timeout_s
+            self.left[peer] = self.now() + LEFT_CALLS * self.health.timeout_s
         self.lost.forget(peer)
         self.known_arcs.forget(peer)
         if peer not in self.ring.predecessors and peer not in self.ring.successors:
             return False
         self.set_ring(self.ring.without(peer), Cause.GOODBYE)
         if self.ring.alone:
-            self.lost.add(peer, self._now())  # it may come back and start a ring of its own
+            self.lost.add(peer, self.now())  # it may come back and start a ring of its own
             if not self.founder:
                 log.info("alone in the ring: the last other node left in good order")
             self.founder = True
@@ -195,7 +195,7 @@ class NodeState:
 
     def has_left(self, peer: Peer) -> bool:
         """Whether a node has just said goodbye and not come back since. Switches: no."""
-        return self.left.get(peer, 0.0) > self._now()
+        return self.left.get(peer, 0.0) > self.now()
 
     def confirm_arc(self, predecessor: Peer, asked_at_s: float) -> None:
         """Our predecessor, asked at that time, names us as its successor; after a gap, we catch up. Switches: no."""

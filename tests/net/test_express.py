@@ -87,7 +87,7 @@ class Gateway(FakeNode):
         return None
 
     def own_records(self):
-        return OwnRecords(0, 0, OwnStore(self.own), 0.0)
+        return OwnRecords(1, 0, OwnStore(self.own), 0.0)
 
     def plan_get(self, key):
         return self.owner

@@ -225,7 +225,7 @@ def test_what_is_answered_at_once_is_what_the_long_look_at_each_key_answers(
         ten.keep(number)
     ten.node.arc.sure_from, ten.node.arc.leased_from, ten.node.arc.accepted = sure_from, leased_from, accepted
     now_s = ten.node.clock.lives_s()
-    own = own_records(ten.node, now_s)
+    own = own_records(ten.node)
     for number in (1, 5, 7, 9, 10, 11, 150, 199, 200, 201):
         found = try_get(ten.node, key(number), now_s)
         assert (own.value(key(number)) if own else None) == (found.value if found else None), number
