@@ -130,7 +130,7 @@ class MemoryStore:
         ledger.replace(held, new)
         old_s = 0 if held is None else ceil(due_s(held))
         new_s = 0 if new is None else ceil(due_s(new))
-        if held is not None and old_s != new_s:
+        if held is not None and (new is None or old_s != new_s):
             self._forget_due(held.key, old_s)
         if new is not None:
             self._records.set(new.key, _packed(new))
