@@ -15,6 +15,7 @@ from gdht.node.node import Node
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.storage import Store
+from gdht.sim import express
 from gdht.sim.checkers import InvariantViolated, check_replicas
 from gdht.sim.delays import Delay
 from gdht.sim.disk import SimDisk, aside
@@ -319,7 +320,7 @@ class Cluster:
         skew_s = rng.uniform(-self._skew_s, self._skew_s)
         host.runtime = SimRuntime(host.process, endpoint, rng, skew_s, f"{host.address}/{host.boots}")
         host.node = Node(host.runtime, host.peer, config, self._store(host), arcs_max=host.arcs_max)
-        endpoint.serve(host.node.handle, host.node.stats)
+        endpoint.serve(express.serving(host.node), host.node.stats)
         self.observer.started(host)
         self._note(host, "start")
         host.node.start()

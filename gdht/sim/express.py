@@ -1,12 +1,19 @@
 """Requests of simulated clients on the express way: the plans and verdicts of real nodes, over the simulated network.
 
-`gdht.net.express` does the same with sockets; what it decides is in `gdht.node.express`, and so is judged here under
-churn, crashes and partitions.
+`gdht.net.express` and `gdht.net.peer_connection` do the same with sockets; what they decide is in `gdht.node.express`,
+and so is judged here under churn, crashes and partitions.
 """
 
-from gdht.core.messages import P2pGet, P2pSuccess
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+
+from gdht.core.messages import P2pGet, P2pPut, P2pSuccess, RecordCopy, Request
+from gdht.core.peer import Peer
+from gdht.errors import StoreError
 from gdht.node.ask import Own
 from gdht.node.express import PutPlan
+from gdht.node.later import Answer, Later
 from gdht.node.node import Node
 from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
@@ -32,6 +39,31 @@ def put(rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, timeout_s
     outcomes = _write(rt, node, plan, timeout_s)
     done = node.judge_put(plan, outcomes)
     return done or node.finish_put(Begun(plan.copy, plan.peers, outcomes, since_s))
+
+
+def serving(node: Node) -> Callable[[Peer, Request], Answer]:
+    """How a node answers others: every second write is taken in at once, if it can be, all else is handled."""
+    numbers = count()
+
+    def answer(sender: Peer, request: Request) -> Answer:
+        if isinstance(request, P2pPut) and next(numbers) % 2:
+            return _taken_in(node, request) or node.handle(sender, request)
+        return node.handle(sender, request)
+
+    return answer
+
+
+def _taken_in(node: Node, request: P2pPut) -> Answer | None:
+    intake = node.intake()
+    key, ttl_ms, replication, version, as_owner, value, tombstone_ms = request
+    copy = RecordCopy(key, ttl_ms, replication, version, value, tombstone_ms)
+    try:
+        receipt = intake.take(copy, as_owner) if intake is not None else None
+    except StoreError:
+        return None
+    if intake is None or receipt is None or intake.commit is None:
+        return receipt
+    return Later(intake.commit, receipt, partial(intake.refused, key))
 
 
 def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Outcome, ...]:

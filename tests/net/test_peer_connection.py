@@ -8,16 +8,19 @@ import pytest
 
 from gdht.core.messages import (
     ErrorReason,
+    FailureReason,
     P2pAck,
     P2pFailure,
     P2pGet,
     P2pGetNeighbours,
     P2pPing,
+    P2pPut,
     P2pReplyNeighbours,
     P2pSuccess,
 )
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Record
+from gdht.errors import StoreError
 from gdht.net import peer_connection
 from gdht.node.express import OwnRecords
 from gdht.wire.codec import encode_p2p
@@ -104,6 +107,119 @@ def test_a_long_batch_is_answered_in_order_and_lets_others_run(serve_peers, gree
     assert read_answers(other, other_decoder, 1) == [(1, P2pAck())]
     assert len(node.requests) < 100
     assert [number for number, _ack in read_answers(busy, decoder, 200)] == list(range(1, 201))
+
+
+# Writes that are taken in a read at a time ----------------------------------------------------------------------------
+
+
+class FakeIntake:
+    """Takes what is in `taken`, raises for what is in `broken`. commit: what has to end first."""
+
+    def __init__(self):
+        self.broken = set()
+        self.odd = set()
+        self.taken = []
+        self.commit = None
+
+    def take(self, copy, as_owner):
+        if copy.key in self.broken:
+            raise ZeroDivisionError
+        if copy.key in self.odd:
+            return None
+        self.taken.append((copy, as_owner))
+        return P2pSuccess(copy.key, copy.ttl_ms, copy.replication, copy.version, b"", 0, as_owner)
+
+    def refused(self, key, error):
+        return P2pFailure(key, FailureReason.STORE_FAILED, str(error))
+
+
+class FakeCommit:
+    def __init__(self):
+        self.waiting = []
+
+    def when_ended(self, run):
+        self.waiting.append(run)
+
+
+@pytest.fixture
+def intake(node):
+    """The node takes in what nothing is odd of, and says of all else that it was asked singly."""
+    taking = FakeIntake()
+    node.intake = lambda: taking
+    node.answer = lambda _sender, request: P2pFailure(request.key, 1, "asked singly")
+    return taking
+
+
+def put(tools, number, as_owner=False):
+    return encode_p2p(P2pPut(tools.key(number), 1000, 2, NO_VERSION, as_owner, b"%d" % number), number)
+
+
+def test_writes_are_taken_in_and_answered_in_order(serve_peers, greeted, intake, node, tools, stats):
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1, as_owner=True), put(tools, 2), put(tools, 3))
+    found = read_answers(client, decoder, 3)
+    assert [(number, answer.key, answer.view) for number, answer in found] == [
+        (1, tools.key(1), 1),
+        (2, tools.key(2), 0),
+        (3, tools.key(3), 0),
+    ]
+    assert [(copy.value, as_owner) for copy, as_owner in intake.taken] == [(b"1", True), (b"2", False), (b"3", False)]
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+    assert node.requests == []
+
+
+@pytest.mark.parametrize("kind", ["odd", "broken"])
+def test_from_a_write_that_takes_more_on_all_are_asked_singly(serve_peers, greeted, intake, node, tools, stats, kind):
+    getattr(intake, kind).add(tools.key(2))
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1), put(tools, 2), put(tools, 3), encode_p2p(P2pPing(), 9)[:5])
+    found = read_answers(client, decoder, 3)
+    assert [type(answer).__name__ for _, answer in found] == ["P2pSuccess", "P2pFailure", "P2pFailure"]
+    assert [request.key for _, request in node.requests] == [tools.key(2), tools.key(3)]
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+
+
+def test_writes_wait_for_their_commit_together(serve_peers, greeted, intake, tools, stats):
+    commit = intake.commit = FakeCommit()
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1), put(tools, 2))
+    tools.wait_for(lambda: len(intake.taken) == 2)
+    gevent.sleep(0.05)
+    assert stats.rpc_received_requests == {}
+    for run in commit.waiting:
+        run(None)
+    assert [number for number, answer in read_answers(client, decoder, 2) if isinstance(answer, P2pSuccess)] == [1, 2]
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 2}
+
+
+def test_writes_whose_commit_failed_are_refused_each(serve_peers, greeted, intake, tools, stats):
+    commit = intake.commit = FakeCommit()
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1), put(tools, 2))
+    tools.wait_for(lambda: len(intake.taken) == 2)
+    for run in commit.waiting:
+        run(StoreError("disk", "gone"))
+    found = read_answers(client, decoder, 2)
+    assert [(number, answer.reason, answer.detail) for number, answer in found] == [
+        (number, FailureReason.STORE_FAILED, "gone") for number in (1, 2)
+    ]
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 2}, "a FAILURE is an answer, too"
+
+
+def test_a_write_cut_in_two_is_taken_when_it_is_whole(serve_peers, greeted, intake, tools):
+    client, decoder = greeted(serve_peers())
+    frames = put(tools, 1) + put(tools, 2)
+    for piece in (frames[:120], frames[120:]):
+        client.send(piece)
+        gevent.sleep(0.01)
+    assert [number for number, _ in read_answers(client, decoder, 2)] == [1, 2]
+
+
+def test_a_node_that_takes_nothing_in_at_once_is_asked_for_each(serve_peers, greeted, intake, node, tools):
+    node.intake = lambda: None
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1), put(tools, 2))
+    assert [answer.detail for _, answer in read_answers(client, decoder, 2)] == ["asked singly"] * 2
 
 
 # GETs that are answered from bytes to bytes ---------------------------------------------------------------------------

@@ -1,12 +1,18 @@
 """Plans for requests that take one round trip, and what their answers settle; the rest goes on the long way."""
 
+from random import Random
+
 import pytest
 
+from gdht.core.ident import ident_bytes
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pGet, P2pPut, P2pSuccess
 from gdht.core.placement import view_of
-from gdht.errors import CallTimeout
-from gdht.node.express import judge_put, own_records, plan_get, plan_put
+from gdht.core.records import CLOCK_AHEAD_S_MAX, TTL_MS_MAX
+from gdht.core.ring import Ring
+from gdht.errors import CallTimeout, StoreError
+from gdht.node.express import intake, judge_put, own_records, plan_get, plan_put
 from gdht.node.handlers import handle
+from gdht.node.journal import Cause
 from gdht.node.replication.get import Asked, GetOutcome, finish_get, try_get
 from gdht.node.replication.put import Begun, PutOutcome, finish_put, put
 from gdht.node.status import State
@@ -229,3 +235,155 @@ def test_what_is_answered_at_once_is_what_the_long_look_at_each_key_answers(
     for number in (1, 5, 7, 9, 10, 11, 150, 199, 200, 201):
         found = try_get(ten.node, key(number), now_s)
         assert (own.value(key(number)) if own else None) == (found.value if found else None), number
+
+
+@pytest.fixture
+def changes(ten, at):
+    """What may change of what a node owns, each as one step."""
+    node = ten.node
+    return {
+        "nothing": lambda: None,
+        "time": lambda: ten.sleep(1.0),
+        "lease over": lambda: setattr(node.arc, "leased_until_s", -1.0),
+        "lease renewed": lambda: node.confirm_arc(at(200), ten.now()),
+        "not accepted": lambda: node.arc.accept(False),
+        "accepted": lambda: node.arc.accept(True),
+        "doubt": node.arc.doubt,
+        "sure of all": lambda: node.arc.make_sure(200),
+        "sure of a part": lambda: node.arc.make_sure(5),
+        "newcomer before us": lambda: node.set_ring(node.ring.with_predecessors(at(7), at(200)), Cause.NOTIFIED),
+        "alone": lambda: node.set_ring(Ring(node.me, 3), Cause.GOODBYE),
+        "draining": lambda: setattr(node, "state", State.DRAINING),
+        "active": lambda: setattr(node, "state", State.ACTIVE),
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_remembered_of_what_we_own_is_never_out_of_date(ten, key, changes, seed):
+    for number in (1, 6, 8, 10, 150):
+        ten.keep(number)
+    rng = Random(seed)
+    for _ in range(12):
+        change = rng.choice([*changes])
+        changes[change]()
+        remembered = told(own_records(ten.node), key)
+        ten.node.own = None
+        assert remembered == told(own_records(ten.node), key), change
+
+
+def told(own, key):
+    """What is answered at once of some keys."""
+    return own and [own.value(key(number)) for number in (1, 6, 8, 10, 150)]
+
+
+def test_while_nothing_changes_it_is_worked_out_once(ten):
+    own = own_records(ten.node)
+    ten.sleep(1.0)
+    assert own_records(ten.node) is own
+    assert own.now_s == ten.node.clock.lives_s()
+
+
+# Writes of others -----------------------------------------------------------------------------------------------------
+
+HELD = {
+    "nothing": None,
+    "older": {"age_ms": 1000},
+    "newer": {"age_ms": -1000},
+    "the same version": {},
+    "older, on more nodes": {"age_ms": 1000, "copies": 5},
+    "older, and lives longer": {"age_ms": 1000, "ttl_s": 50_000},
+    "older, and over": {"age_ms": 1000, "ttl_s": -1.0},
+}
+COPIES = {
+    "as most are": {},
+    "no life": {"ttl_ms": 0},
+    "too long a life": {"ttl_ms": TTL_MS_MAX + 1},
+    "buries older ones": {"tombstone_ms": 70_000},
+    "a tombstone": {"ttl_ms": 0, "tombstone_ms": 70_000},
+    "no replication": {"replication": 0},
+    "too much replication": {"replication": 200},
+    "from far ahead": {"ahead_s": 2 * CLOCK_AHEAD_S_MAX},
+}
+
+
+@pytest.mark.parametrize("as_owner", [True, False])
+@pytest.mark.parametrize("held", HELD)
+@pytest.mark.parametrize("copy", COPIES)
+def test_a_write_taken_at_once_or_left_to_the_handler_comes_to_the_same_as_by_the_handler_alone(
+    ring, world, held, copy, as_owner
+):
+    """Key 14 goes the one way, key 15 the other; both are in the arc of the node at 20."""
+    twenty = ring[1]
+    answers, kept, refused = [], [], []
+    for number, is_taken in ((14, False), (15, True)):
+        if HELD[held] is not None:
+            twenty.keep(number, **HELD[held])
+        twenty.node.stats.store_rejected_writes.clear()
+        written = make_copy(world, number, **COPIES[copy])
+        answer = at_once(twenty, written, as_owner) if is_taken else None
+        answers.append(answer or by_handler(twenty, written, as_owner))
+        kept.append(twenty.node.store.held(ident_bytes(number)))
+        refused.append(dict(twenty.node.stats.store_rejected_writes))
+    assert anonymous(answers[0]) == anonymous(answers[1])
+    assert anonymous(kept[0]) == anonymous(kept[1])
+    assert refused[0] == refused[1]
+
+
+def test_what_is_as_most_are_is_taken_at_once(ring, world, at):
+    twenty = ring[1]
+    twenty.keep(15, age_ms=1000, ttl_s=1.0)
+    for number in (14, 15):
+        receipt = at_once(twenty, make_copy(world, number), as_owner=True)
+        assert receipt.view == view_of((at(30), at(40)))
+        assert twenty.holds(number) == b"value"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda node: setattr(node, "sealed", True),
+        lambda node: setattr(node, "state", State.ISOLATED),
+        lambda node: node.go(),
+    ],
+)
+def test_a_node_that_takes_no_records_takes_none_at_once(ring, spoil):
+    spoil(ring[1].node)
+    assert intake(ring[1].node) is None
+
+
+@pytest.mark.parametrize("number", [9, 25])
+def test_a_write_to_the_owner_of_what_we_do_not_own_is_left_to_the_handler(ring, world, number):
+    assert at_once(ring[1], make_copy(world, number), as_owner=True) is None
+    assert ring[1].holds(number) is None
+
+
+def test_a_full_store_refuses_what_is_taken_at_once(world):
+    (lone,) = world.ideal(20, max_store_bytes=1000)
+    with pytest.raises(StoreError, match="at its limit"):
+        intake(lone.node).take(make_copy(world, 15, value=bytes(1000)), as_owner=False)
+    assert lone.node.store.count == 0
+
+
+def make_copy(world, number, ahead_s=0.0, replication=3, tombstone_ms=0, **fields):
+    copy = world.copy(number, age_ms=-int(ahead_s * 1000), copies=replication, **fields)
+    return copy._replace(tombstone_ms=tombstone_ms)
+
+
+def at_once(actor, copy, as_owner):
+    """The receipt; None when the write is left to the handler."""
+    return intake(actor.node).take(copy, as_owner)
+
+
+def by_handler(actor, copy, as_owner):
+    request = P2pPut(**copy._asdict(), as_owner=as_owner)
+    return handle(actor.node, actor.me, request, actor.node.clock.lives_s())
+
+
+def anonymous(kept):
+    """An answer or a record without its key, its times to the second."""
+    if kept is None:
+        return None
+    fields = kept._asdict() | {"key": b""}
+    for name in fields.keys() & {"ttl_ms", "tombstone_ms"}:
+        fields[name] = round(fields[name] / 1000)
+    return type(kept)(**fields)

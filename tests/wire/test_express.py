@@ -2,16 +2,22 @@
 
 from itertools import takewhile
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gdht.core import messages as m
 from gdht.core.ident import IDENTS
 from gdht.core.records import STAMP_MAX, Record, Version
-from gdht.errors import LocalProtocolError
 from gdht.wire.codec import BrokenStream, P2pDecoder, encode_p2p
-from gdht.wire.express import EncodedPut, owner_get_frame, owner_gets_in_front, success_frame, value_frame
+from gdht.wire.express import (
+    begins_with_put,
+    owner_get_frame,
+    owner_gets_in_front,
+    put_frame,
+    puts_in_front,
+    success_frame,
+    value_frame,
+)
 
 keys = st.binary(min_size=32, max_size=32)
 request_ids = st.integers(0, 2**32 - 1)
@@ -22,6 +28,8 @@ NOW_S = 1000.0
 lives_s = st.floats(NOW_S + 0.001, NOW_S + 100_000)
 records = st.builds(Record, keys, values, versions, lives_s, st.integers(1, 255), st.just(0.0) | lives_s)
 gets = st.builds(m.P2pGet, keys, st.booleans())
+copies = st.builds(m.RecordCopy, keys, u32, u8, versions, values, u32)
+writes = st.builds(m.P2pPut, keys, u32, u8, versions, st.booleans(), values, u32)
 others = st.just(m.P2pPing()) | st.builds(m.P2pStat, keys)
 
 
@@ -42,17 +50,9 @@ def test_a_receipt_is_written_as_by_the_codec(request_id: int, message: m.P2pSuc
     assert success_frame(request_id, message) == encode_p2p(message, request_id)
 
 
-@given(request_ids, request_ids, st.builds(m.P2pPut, keys, u32, u8, versions, st.booleans(), values, u32))
-def test_a_write_to_several_is_written_to_each_as_by_the_codec(one: int, other: int, message: m.P2pPut) -> None:
-    encoded = EncodedPut(message)
-    assert [encoded.frame(one), encoded.frame(other)] == [encode_p2p(message, one), encode_p2p(message, other)]
-
-
-def test_a_write_of_more_than_a_value_may_be_is_our_own_error() -> None:
-    message = m.P2pPut(bytes(32), 1, 1, Version(1, 1), True, bytes(m.VALUE_BYTES_MAX))
-    assert len(EncodedPut(message).frame(1)) == 94 + m.VALUE_BYTES_MAX
-    with pytest.raises(LocalProtocolError, match="65496 bytes"):
-        EncodedPut(message._replace(value=bytes(m.VALUE_BYTES_MAX + 1)))
+@given(request_ids, copies, st.booleans())
+def test_a_write_is_written_as_by_the_codec(request_id: int, copy: m.RecordCopy, as_owner: bool) -> None:
+    assert put_frame(request_id, copy, as_owner) == encode_p2p(write(copy, as_owner), request_id)
 
 
 @given(st.lists(st.tuples(gets | others, request_ids), max_size=6), st.integers(0, 60))
@@ -73,6 +73,48 @@ def test_in_damaged_bytes_nothing_is_read_that_the_codec_would_not(messages, dat
         read = error.before
     found = owner_gets_in_front(bytes(stream))
     assert found == questions(read)[: len(found)]
+
+
+@given(st.lists(st.tuples(writes | others, request_ids), max_size=6), st.integers(0, 120))
+def test_the_writes_in_front_are_those_that_the_codec_reads(messages, cut: int) -> None:
+    data = b"".join(encode_p2p(message, request_id) for message, request_id in messages)
+    data = data[: max(len(data) - cut, 0)]
+    assert puts_in_front(data) == written(P2pDecoder(greeted=True).feed(data))
+    assert begins_with_put(data) or not puts_in_front(data)
+
+
+@given(st.lists(st.tuples(writes, request_ids), min_size=1, max_size=4), st.data())
+def test_in_damaged_bytes_nothing_is_taken_for_a_write_that_the_codec_would_not(messages, data: st.DataObject) -> None:
+    stream = bytearray(b"".join(encode_p2p(message, request_id) for message, request_id in messages))
+    at = data.draw(st.integers(0, len(stream) - 1))
+    stream[at] = data.draw(st.integers(0, 255))
+    try:
+        read = P2pDecoder(greeted=True).feed(bytes(stream))
+    except BrokenStream as error:
+        read = error.before
+    found = puts_in_front(bytes(stream))
+    assert found == written(read)[: len(found)]
+
+
+def test_the_longest_value_is_read_and_one_byte_more_is_left_to_the_codec() -> None:
+    longest = put_frame(1, m.RecordCopy(bytes(32), 1, 1, Version(1, 1), bytes(m.VALUE_BYTES_MAX)), True)
+    assert len(puts_in_front(longest)) == 1
+    size = int.from_bytes(longest[:4]) + 1
+    assert puts_in_front(size.to_bytes(4) + longest[4:] + b"x") == []
+
+
+def write(copy: m.RecordCopy, as_owner: bool) -> m.P2pPut:
+    return m.P2pPut(**copy._asdict(), as_owner=as_owner)
+
+
+def written(read) -> list[tuple[int, m.RecordCopy, bool]]:
+    """The PUTs in front of what a decoder has read: request id, copy, whether to the owner."""
+    in_front = takewhile(lambda each: isinstance(each[1], m.P2pPut), read)
+    return [(request_id, copy_of(put), put.as_owner) for request_id, put in in_front]
+
+
+def copy_of(put: m.P2pPut) -> m.RecordCopy:
+    return m.RecordCopy(put.key, put.ttl_ms, put.replication, put.version, put.value, put.tombstone_ms)
 
 
 def questions(read) -> list[tuple[int, bytes]]:
