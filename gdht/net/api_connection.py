@@ -171,7 +171,9 @@ class ApiConnection:
                 self._answer(message, started_s, frame)
         if gets or puts:
             self._observe(perf_counter() - started_s, gets, puts)
-        if self._stream.unsent_bytes:
+        if puts:  # they take so long that a client on this machine would fall asleep and be woken for each answer
+            self._stream.flush_at_end()
+        elif self._stream.unsent_bytes:
             self._stream.flush()
         return taken
 

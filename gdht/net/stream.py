@@ -180,6 +180,12 @@ class Stream:
             self._scheduled = True
             self._turn.at_end(self.flush)
 
+    def flush_at_end(self) -> None:
+        """Send what is held with all else that is written in this turn of the loop. Switches: no."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._turn.at_end(self.flush)
+
     def hold(self, data: bytes) -> None:
         """Send it with the next `flush`, which the caller owes. Switches: no. A no-op once closed."""
         if not self._closed:
