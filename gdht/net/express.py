@@ -20,7 +20,7 @@ from gdht.errors import CallTimeout, RemoteProtocolError
 from gdht.net.calls import Call
 from gdht.net.load import Load
 from gdht.net.pool import Pool
-from gdht.node.express import OwnRecords, PutPlan
+from gdht.node.express import Intake, OwnRecords, PutPlan
 from gdht.node.later import Answer, Later
 from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
@@ -44,6 +44,7 @@ class ExpressNode(Protocol):
     @property
     def me(self) -> Peer: ...
     def own_records(self) -> OwnRecords | None: ...
+    def intake(self) -> Intake | None: ...
     def note_answer(self, peer: Peer, seconds: float, reads: int) -> None: ...
     def is_late(self, owner: Peer, seconds: float) -> bool: ...
     def plan_get(self, key: bytes, /) -> Peer | None: ...
@@ -106,11 +107,14 @@ class Express:
         if not self._is_tended:
             self._ask_to_tend()
         if own is not None:  # last: others need not wait for what it costs
-            self._store_here(put, own, plan.request(own))
+            self._store_here(put, own)
         return True
 
-    def _store_here(self, put: "Put", index: int, request: Request) -> None:
-        answer = self.node.handle(self.node.me, request)
+    def _store_here(self, put: "Put", index: int) -> None:
+        plan, intake = put.plan, self.node.intake()
+        answer = intake.answer(plan.copy, index == 0) if intake is not None else None
+        if answer is None:
+            answer = self.node.handle(self.node.me, plan.request(index))
         if isinstance(answer, Later):
             leg = OwnLeg(put, index, monotonic() + self.timeout_s)
             self._own_legs[leg] = None

@@ -5,6 +5,7 @@ knows too little, or the answers leave anything open, there is no plan or no ver
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from gdht.core.ident import IDENTS, key_ident
@@ -14,6 +15,7 @@ from gdht.core.placement import view_of
 from gdht.core.records import TTL_MS_MAX, Record
 from gdht.core.values import make
 from gdht.errors import StoreError
+from gdht.node.later import Answer, Later
 from gdht.node.replication.copies import not_durable
 from gdht.node.replication.put import TOMBSTONE_SLACK_MS, PutOutcome, new_copy, replication_of
 from gdht.node.runtime import Outcome
@@ -127,6 +129,17 @@ class Intake:
             return None  # merged with what was held, or older than that: no more is changed when it is written again
         view = node.view(replication) if as_owner else 0
         return make(P2pSuccess, (key, ttl_ms, replication, version, b"", 0, view))
+
+    def answer(self, copy: RecordCopy, as_owner: bool) -> Answer | None:
+        """The same as an answer, which may wait for the disk; None also when the store refuses. Switches: no."""
+        try:
+            receipt = self.take(copy, as_owner)
+        except StoreError:
+            return None
+        commit = self.commit
+        if receipt is None or commit is None:
+            return receipt
+        return Later(commit, receipt, partial(self.refused, copy.key))
 
 
 def intake(node: NodeState) -> Intake | None:

@@ -5,15 +5,13 @@ and so is judged here under churn, crashes and partitions.
 """
 
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 
 from gdht.core.messages import P2pGet, P2pPut, P2pSuccess, RecordCopy, Request
 from gdht.core.peer import Peer
-from gdht.errors import StoreError
 from gdht.node.ask import Own
 from gdht.node.express import PutPlan
-from gdht.node.later import Answer, Later
+from gdht.node.later import Answer
 from gdht.node.node import Node
 from gdht.node.replication.get import Asked, GetOutcome
 from gdht.node.replication.put import Begun, PutOutcome
@@ -54,16 +52,10 @@ def serving(node: Node) -> Callable[[Peer, Request], Answer]:
 
 
 def _taken_in(node: Node, request: P2pPut) -> Answer | None:
-    intake = node.intake()
     key, ttl_ms, replication, version, as_owner, value, tombstone_ms = request
+    intake = node.intake()
     copy = RecordCopy(key, ttl_ms, replication, version, value, tombstone_ms)
-    try:
-        receipt = intake.take(copy, as_owner) if intake is not None else None
-    except StoreError:
-        return None
-    if intake is None or receipt is None or intake.commit is None:
-        return receipt
-    return Later(intake.commit, receipt, partial(intake.refused, key))
+    return intake.answer(copy, as_owner) if intake is not None else None
 
 
 def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Outcome, ...]:
