@@ -139,7 +139,7 @@ class NodeState:
     def state(self, state: State) -> None:
         if state is not self._state:
             self._state = state
-            self.is_active = state is State.ACTIVE
+            self.is_active = state is State.ACTIVE and not self.gone
             self.is_member = state in MEMBER_STATES and not self.gone
             self.journal.state_changed(self.clock.wall_s(), state.value)
 
@@ -210,7 +210,7 @@ class NodeState:
     def go(self) -> None:
         """Be in the ring no more, having said goodbye. Switches: no."""
         self.gone = True
-        self.is_member = False
+        self.is_member = self.is_active = False
 
     def enter(self) -> None:
         """Be a member of the ring from now on. Switches: no."""
