@@ -86,6 +86,13 @@ def test_a_stamp_is_later_than_any_that_was_seen(machine):
     assert clock.stamp() > seen
 
 
+def test_an_older_stamp_is_believed_and_changes_nothing(machine):
+    clock = machine.start()
+    given = clock.stamp()
+    assert clock.observe(Version(given.stamp - (60_000 << COUNTER_BITS), 99))
+    assert clock.stamp() == Version(given.stamp + 1, NODE)
+
+
 def test_stamps_from_far_ahead_are_not_followed(machine):
     clock = machine.start()
     assert not clock.observe(Version(int((machine.wall() + 2 * CLOCK_AHEAD_S_MAX) * 1000) << COUNTER_BITS, 99))

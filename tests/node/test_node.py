@@ -423,7 +423,9 @@ def test_after_standing_still_a_node_takes_no_copies_that_waited_for_it(world):
     node._node.state = State.ACTIVE
     put = P2pPut(**world.copy(5)._asdict(), as_owner=False)
     assert isinstance(node.handle(actor.me, put), P2pSuccess)
+    assert node.intake() is not None
     world.clock_s += 20.0
+    assert node.intake() is None
     assert node.handle(actor.me, put).reason == ErrorReason.OVERLOAD
     assert node.handle(actor.me, P2pTransfer((world.copy(6),))).reason == ErrorReason.OVERLOAD
     assert isinstance(node.handle(actor.me, P2pGet(bytes(32), as_owner=False)), P2pFailure)

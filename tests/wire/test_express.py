@@ -75,15 +75,21 @@ def test_in_damaged_bytes_nothing_is_read_that_the_codec_would_not(messages, dat
     assert found == questions(read)[: len(found)]
 
 
-@given(st.lists(st.tuples(writes | others, request_ids), max_size=6), st.integers(0, 120))
-def test_the_writes_in_front_are_those_that_the_codec_reads(messages, cut: int) -> None:
-    data = b"".join(encode_p2p(message, request_id) for message, request_id in messages)
-    data = data[: max(len(data) - cut, 0)]
-    assert puts_in_front(data) == written(P2pDecoder(greeted=True).feed(data))
-    assert begins_with_put(data) or not puts_in_front(data)
+@given(st.lists(st.tuples(writes | gets | others, request_ids), max_size=6), st.data())
+def test_the_writes_in_front_are_those_that_the_codec_reads(messages, data: st.DataObject) -> None:
+    stream = b"".join(encode_p2p(message, request_id) for message, request_id in messages)
+    stream = stream[: data.draw(st.integers(0, len(stream)))]
+    assert puts_in_front(stream) == written(P2pDecoder(greeted=True).feed(stream))
 
 
-@given(st.lists(st.tuples(writes, request_ids), min_size=1, max_size=4), st.data())
+@given(writes | gets | others, request_ids, st.data())
+def test_a_write_is_known_by_its_type_as_soon_as_that_is_there(message, request_id: int, data: st.DataObject) -> None:
+    frame = encode_p2p(message, request_id)
+    size = data.draw(st.integers(0, len(frame)))
+    assert begins_with_put(frame[:size]) == (isinstance(message, m.P2pPut) and size >= 6)
+
+
+@given(st.lists(st.tuples(writes | others, request_ids), min_size=1, max_size=4), st.data())
 def test_in_damaged_bytes_nothing_is_taken_for_a_write_that_the_codec_would_not(messages, data: st.DataObject) -> None:
     stream = bytearray(b"".join(encode_p2p(message, request_id) for message, request_id in messages))
     at = data.draw(st.integers(0, len(stream) - 1))
