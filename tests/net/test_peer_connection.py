@@ -6,6 +6,7 @@ from time import perf_counter
 import gevent
 import pytest
 
+from gdht.config import DhtConfig
 from gdht.core.messages import (
     ErrorReason,
     FailureReason,
@@ -19,12 +20,20 @@ from gdht.core.messages import (
     P2pSuccess,
 )
 from gdht.core.peer import Peer
-from gdht.core.records import NO_VERSION, Record
+from gdht.core.records import NO_VERSION, Record, Version
 from gdht.errors import StoreError
 from gdht.net import peer_connection
+from gdht.net.stream import Stream
 from gdht.node.express import OwnRecords
+from gdht.node.express import intake as intake_of
+from gdht.node.handlers import handle
+from gdht.node.state import NodeState
+from gdht.node.status import State
+from gdht.store.durable import DurableStore
+from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.wire.codec import encode_p2p
 from tests.net.conftest import read_answers
+from tests.store.disks import FAILURE, Aside, DictDisk
 
 
 def test_malformed_frames_are_answered_up_to_them_and_closed(serve_peers, greeted, stats):
@@ -113,7 +122,7 @@ def test_a_long_batch_is_answered_in_order_and_lets_others_run(serve_peers, gree
 
 
 class FakeIntake:
-    """Takes what is in `taken`, raises for what is in `broken`. commit: what has to end first."""
+    """Takes in all but what is odd; raises for what is in `broken`. commit: what has to end first."""
 
     def __init__(self):
         self.broken = set()
@@ -150,12 +159,21 @@ def intake(node):
     return taking
 
 
+@pytest.fixture
+def sent(monkeypatch):
+    """How many bytes each send of a connection was of; the clients of these tests have plain sockets."""
+    sizes, send = [], Stream._send
+    monkeypatch.setattr(Stream, "_send", lambda self, data: (sizes.append(len(data)), send(self, data)))
+    return sizes
+
+
 def put(tools, number, as_owner=False):
     return encode_p2p(P2pPut(tools.key(number), 1000, 2, NO_VERSION, as_owner, b"%d" % number), number)
 
 
-def test_writes_are_taken_in_and_answered_in_order(serve_peers, greeted, intake, node, tools, stats):
+def test_writes_are_taken_in_and_answered_in_order_in_one_send(serve_peers, greeted, intake, node, tools, stats, sent):
     client, decoder = greeted(serve_peers())
+    sent.clear()
     client.send(put(tools, 1, as_owner=True), put(tools, 2), put(tools, 3))
     found = read_answers(client, decoder, 3)
     assert [(number, answer.key, answer.view) for number, answer in found] == [
@@ -166,6 +184,7 @@ def test_writes_are_taken_in_and_answered_in_order(serve_peers, greeted, intake,
     assert [(copy.value, as_owner) for copy, as_owner in intake.taken] == [(b"1", True), (b"2", False), (b"3", False)]
     assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
     assert node.requests == []
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("kind", ["odd", "broken"])
@@ -215,11 +234,110 @@ def test_a_write_cut_in_two_is_taken_when_it_is_whole(serve_peers, greeted, inta
     assert [number for number, _ in read_answers(client, decoder, 2)] == [1, 2]
 
 
+def test_what_does_not_fit_into_a_turn_is_asked_singly(serve_peers, greeted, intake, node, tools, monkeypatch):
+    monkeypatch.setattr(peer_connection, "TURN_S", 0.0)
+    client, decoder = greeted(serve_peers())
+    client.send(put(tools, 1), put(tools, 2), put(tools, 3))
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert [copy.key for copy, _ in intake.taken] == [tools.key(1)]
+    assert [request.key for _, request in node.requests] == [tools.key(2), tools.key(3)]
+
+
 def test_a_node_that_takes_nothing_in_at_once_is_asked_for_each(serve_peers, greeted, intake, node, tools):
     node.intake = lambda: None
     client, decoder = greeted(serve_peers())
     client.send(put(tools, 1), put(tools, 2))
     assert [answer.detail for _, answer in read_answers(client, decoder, 2)] == ["asked singly"] * 2
+
+
+# The same with a real node and a disk ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aside():
+    """What the disk has to do, when the test says so."""
+    return Aside()
+
+
+@pytest.fixture
+def lone(node, rt, aside):
+    """The node is alone in its ring, with room for six small records on a disk. Its state."""
+    store = DurableStore(DictDisk(), 6 * RECORD_OVERHEAD_BYTES + 100, aside)
+    state = NodeState(rt, Peer(7, "127.0.0.1:7"), DhtConfig(), store)
+    state.state = State.ACTIVE
+    aside.end_all()
+    node.intake = lambda: intake_of(state)
+    node.answer = lambda sender, request: handle(state, sender, request, state.clock.lives_s())
+    return state
+
+
+def write(tools, number, **fields):
+    """A P2pPut as the lone node takes it in at once, unless the fields say otherwise."""
+    put = P2pPut(tools.key(number), 60_000, 3, Version(number, 1), True, b"%d" % number)
+    return encode_p2p(put._replace(**fields), number)
+
+
+def test_receipts_leave_in_one_send_once_the_disk_has_all_writes(
+    serve_peers, greeted, lone, aside, node, tools, stats, sent
+):
+    client, decoder = greeted(serve_peers())
+    sent.clear()
+    client.send(*(write(tools, number) for number in (1, 2, 3)))
+    tools.wait_for(lambda: lone.store.count == 3)
+    gevent.sleep(0.05)
+    assert (sent, stats.rpc_received_requests) == ([], {})
+    aside.end_all()
+    found = read_answers(client, decoder, 3)
+    assert [(number, answer.version.stamp) for number, answer in found] == [(1, 1), (2, 2), (3, 3)]
+    assert len(sent) == 1
+    assert node.requests == []
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+
+
+@pytest.mark.parametrize("tombstone_ms", [0, 70_000], ids=["all taken in", "one handled, and those after it"])
+def test_writes_that_the_disk_did_not_take_are_refused_and_counted_once_each(
+    serve_peers, greeted, lone, aside, node, tools, stats, tombstone_ms
+):
+    client, decoder = greeted(serve_peers())
+    client.send(write(tools, 1), write(tools, 2, tombstone_ms=tombstone_ms), write(tools, 3))
+    tools.wait_for(lambda: lone.store.count == 3)
+    assert len(node.requests) == (2 if tombstone_ms else 0)
+    aside.end(FAILURE)
+    found = read_answers(client, decoder, 3)
+    assert [(number, answer.key, answer.reason) for number, answer in found] == [
+        (number, tools.key(number), FailureReason.STORE_FAILED) for number in (1, 2, 3)
+    ]
+    assert lone.store.count == 0
+    assert lone.stats.store_rejected_writes == {"disk": 3}
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+
+
+def test_a_write_out_of_the_ordinary_and_those_after_it_are_handled_and_wait_for_the_disk_too(
+    serve_peers, greeted, lone, aside, node, tools, stats
+):
+    client, decoder = greeted(serve_peers())
+    client.send(write(tools, 1), write(tools, 2, tombstone_ms=70_000), write(tools, 3))
+    tools.wait_for(lambda: lone.store.count == 3)
+    gevent.sleep(0.05)
+    assert stats.rpc_received_requests == {}
+    aside.end_all()
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert [request.key for _, request in node.requests] == [tools.key(2), tools.key(3)]
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+
+
+def test_a_write_for_which_there_is_no_room_is_refused_once_and_the_others_are_stored(
+    serve_peers, greeted, lone, aside, tools, stats
+):
+    client, decoder = greeted(serve_peers())
+    client.send(write(tools, 1), write(tools, 2, value=bytes(10_000)), write(tools, 3))
+    tools.wait_for(lambda: lone.store.count == 2)
+    aside.end_all()
+    answers = dict(read_answers(client, decoder, 3))
+    assert answers[2].reason == FailureReason.STORE_FULL
+    assert {type(answers[1]), type(answers[3])} == {P2pSuccess}
+    assert lone.stats.store_rejected_writes == {"full": 1}
+    assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
 
 
 # GETs that are answered from bytes to bytes ---------------------------------------------------------------------------
