@@ -6,7 +6,12 @@ import pytest
 
 from gdht.config import DhtConfig
 from gdht.core.ident import hash_ident, ident_bytes
+from gdht.core.messages import P2pFailure, P2pPut, P2pSuccess
+from gdht.core.records import Version
+from gdht.errors import StoreError
+from gdht.node.express import Intake
 from gdht.node.status import State
+from gdht.sim import express
 from gdht.sim.cluster import Cluster
 from gdht.sim.delays import constant
 from gdht.sim.host import Host
@@ -324,6 +329,34 @@ def test_an_acknowledged_write_has_all_its_copies():
             outcome = cluster.put(hosts[number % 16], key, b"v")
             assert (outcome.result, outcome.acknowledged, outcome.wanted) == ("success", 3, 3)
         assert cluster.misplacements() == []
+
+
+def test_of_the_writes_that_a_node_gets_every_second_is_taken_in_at_once(monkeypatch):
+    receipts, take = [], Intake.take
+    monkeypatch.setattr(Intake, "take", lambda *write: receipts.append(take(*write)) or receipts[-1])
+    with Cluster(15) as cluster:
+        hosts = cluster.grow(5)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        for key in keys(12):
+            assert cluster.put(hosts[0], key, b"v").acknowledged == 3
+        received = [host.node.stats.rpc_received_requests["p2p_put", "ok"] for host in hosts]
+        assert len(receipts) == sum(count // 2 for count in received) > 6
+        assert None not in receipts
+
+
+@pytest.mark.parametrize(("trouble", "told"), [(None, P2pSuccess), (StoreError("disk", "gone"), P2pFailure)])
+def test_a_write_is_answered_when_the_disk_has_ended_with_it_also_when_it_was_taken_in_at_once(trouble, told):
+    with Cluster(16, sync=constant(1.0)) as cluster:
+        (host,) = cluster.grow(1)
+        cluster.run_for(5.0)
+        host.disk.trouble = trouble
+        answer, answers = express.serving(host.node), []
+        for key in keys(2):
+            answer(host.peer, P2pPut(key, 60_000, 1, Version(1, 1), True, b"v")).when_ready(answers.append)
+        cluster.run_for(0.5)
+        assert answers == []
+        cluster.run_for(2.0)
+        assert [(type(one), one.key) for one in answers] == [(told, key) for key in keys(2)]
 
 
 @pytest.mark.parametrize("length", [2, 3, 8])
