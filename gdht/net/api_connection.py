@@ -186,7 +186,7 @@ class ApiConnection:
     def _answer_own_gets(self, messages: Sequence[Message], own: OwnRecords) -> int:
         """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
 
-        None while anything is under way whose answer has to leave before theirs, or which they would have to see.
+        0 while anything is under way whose answer has to leave before theirs, or which they would have to see.
         """
         value_of, frames = own.value, []
         if self._answers or self._under_way:

@@ -155,11 +155,12 @@ class PeerConnection:
                     break
         except Exception:  # the store's refusal, or a bug of ours: `handle` meets it again, and answers
             log.debug("peer=%s not stored at once", self._sender, exc_info=True)
-        commit = intake.commit
-        if commit is None:
-            self._send_receipts(frames)
-        elif frames:
-            commit.when_ended(partial(self._tell_stored, intake, puts[: len(frames)], frames))
+        if frames:
+            commit = intake.commit
+            if commit is None:
+                self._send_receipts(frames)
+            else:
+                commit.when_ended(partial(self._tell_stored, intake, puts[: len(frames)], frames))
         return taken
 
     def _send_receipts(self, frames: list[bytes]) -> None:

@@ -63,7 +63,9 @@ def _write(rt: Runtime, node: Node, plan: PutPlan, timeout_s: float) -> tuple[Ou
     others = [(index, *write) for index, write in enumerate(writes) if write[0] != node.me]
     calls = rt.calls([(peer, request) for _, peer, request in others], timeout_s)
     own = {
-        index: Own(rt, node.handle(node.me, request)) for index, (peer, request) in enumerate(writes) if peer == node.me
+        index: Own(rt, _taken_in(node, request) or node.handle(node.me, request))
+        for index, (peer, request) in enumerate(writes)
+        if peer == node.me
     }
     outcomes = {others[number][0]: outcome for number, outcome in calls}
     outcomes |= {index: one.wait(timeout_s) for index, one in own.items()}
