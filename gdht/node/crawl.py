@@ -13,7 +13,7 @@ from gdht.node.handlers import own_status
 from gdht.node.pace import paced
 from gdht.node.runtime import Outcome, Runtime
 from gdht.node.state import NodeState
-from gdht.node.status import State, WalkedNode
+from gdht.node.status import MEMBER_STATES, WalkedNode
 
 CRAWL_S_MAX = 5.0
 """What is not known by then is left out."""
@@ -28,12 +28,9 @@ WAVE_MAX = 64
 """How many nodes are asked at once."""
 
 
-MEMBER_STATES = (State.ACTIVE.value, State.DRAINING.value, State.LEAVING.value)
-
-
 def is_member(status: P2pReplyStatus) -> bool:
     """Whether a node says that it is in the ring."""
-    return status.state in MEMBER_STATES
+    return status.state in {state.value for state in MEMBER_STATES}
 
 
 def is_alone(status: P2pReplyStatus) -> bool:

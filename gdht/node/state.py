@@ -26,7 +26,7 @@ from gdht.node.replication.progress import Progress
 from gdht.node.replication.shortage import Shortage
 from gdht.node.runtime import Runtime, Signal
 from gdht.node.stats import Stats
-from gdht.node.status import KeyCounts, State
+from gdht.node.status import MEMBER_STATES, KeyCounts, State
 from gdht.node.storage import Store
 
 if TYPE_CHECKING:
@@ -52,9 +52,6 @@ HEDGES_MAX = 5
 
 MEET_INTERVALS = 5
 """How soon it is found out again of the same peer whether it is in another ring, in stabilize intervals."""
-
-MEMBER_STATES = frozenset({State.ACTIVE, State.DRAINING, State.LEAVING})
-"""In these a node is in the ring."""
 
 
 class NodeState:

@@ -20,6 +20,10 @@ class State(Enum):
     ISOLATED = "isolated"  # lost every successor; looks for the ring through its bootstrap list
 
 
+MEMBER_STATES = (State.ACTIVE, State.DRAINING, State.LEAVING)
+"""In these a node is in the ring."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of a probe. detail: what is measured, for people; filled in for good and bad alike."""

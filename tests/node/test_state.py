@@ -3,8 +3,7 @@
 import pytest
 
 from gdht.node.express import own_records
-from gdht.node.state import MEMBER_STATES
-from gdht.node.status import State
+from gdht.node.status import MEMBER_STATES, State
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_whether_it_is_a_member_and_active_follows_the_state(lone, before, state
 
 
 def test_a_member_is_active_or_about_to_leave():
-    assert {State.ACTIVE, State.DRAINING, State.LEAVING} == MEMBER_STATES
+    assert set(MEMBER_STATES) == {State.ACTIVE, State.DRAINING, State.LEAVING}
 
 
 @pytest.mark.parametrize("state", MEMBER_STATES)

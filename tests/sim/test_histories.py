@@ -124,7 +124,7 @@ def test_a_candidate_adopted_without_its_list_is_found_out(monkeypatch):
 
 
 def test_a_node_that_hides_its_isolation_is_found_out(monkeypatch):
-    monkeypatch.setattr("gdht.node.state.MEMBER_STATES", frozenset(State) - {State.STARTING, State.JOINING})
+    monkeypatch.setattr("gdht.node.state.MEMBER_STATES", tuple(set(State) - {State.STARTING, State.JOINING}))
     assert "isolated" in first_failure("breaking") or "lost everybody" in first_failure("breaking")
 
 
