@@ -139,7 +139,10 @@ def _from_first_living(
         if step is None:
             peers = lookup.living(peers)
         elif step.final:
-            peers, source, start = lookup.living(step.peers), owner, step.start
+            living = lookup.living(step.peers)
+            if not living:
+                break  # the heir: it names only the dead before it, as it has not noticed yet
+            peers, source, start = living, owner, step.start
         else:
             peers = lookup.living((*_predecessor_of(rt, node, owner), *peers))
             start = (lookup.ident - 1) % IDENTS

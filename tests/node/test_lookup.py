@@ -177,3 +177,11 @@ def test_a_supposed_owner_that_only_says_no_is_asked_who_is_before_it(world, rin
     newcomer.node.set_ring(joined, Cause.JOINED)
     ring[2].node.set_ring(ring[2].node.ring.with_predecessors(at(270)), Cause.NOTIFIED)
     assert find(ring[0], 250, confirmed=True).owner.ident == 270
+
+
+def test_the_heir_of_a_dead_owner_finds_itself_though_its_own_list_ends_with_the_dead(world):
+    """Everybody names 400 and then 500 for 350; 500 itself, which has lost its predecessor, knows only 400."""
+    heir = world.ideal(100, 200, 300, 400, 500, successor_list_length=4)[-1]
+    heir.node.set_ring(heir.node.ring.with_predecessors(), Cause.PREDECESSOR_LOST)
+    world.kill(400)
+    assert [peer.ident for peer in find(heir, 350, replicas=3).peers] == [500, 100, 200, 300]
