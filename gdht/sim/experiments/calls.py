@@ -24,8 +24,9 @@ from gdht.sim.host import Host
 from gdht.sim.network import NetworkOptions
 
 SIZES = (8, 64, 1000, 4096)
-MOVING_NODES_MAX = 1000
-"""Larger rings take too long to grow."""
+RINGS_NODES = 128
+"""In motion, rings are grown anew until they have had so many nodes together; in every second one the two nodes that
+are asked change parts. In a small ring much depends on what a node owns itself, which costs no call."""
 
 ASKERS = 8
 """Through how many nodes a still ring is asked; each remembers for itself."""
@@ -50,18 +51,35 @@ plain Chord: each get begins with a lookup; the memory of arcs holds none.
 at first: the first gets through a node. later: after two gets through it for each node of the ring.
 Still rings: ideal tables put in place by hand; random keys, which their owners hold.
 In motion: grown by real joins, 1,000 records; then nodes join and as many crash, at the given rate per 1,000 nodes and
-second; the two nodes that are asked stay. failed: gets that did not bring the value."""
+second; the two nodes that are asked stay. Small rings are measured several times, and both nodes remember in half of
+them. failed: gets that did not bring the value."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides it. nodes: the largest ring. lookups: gets per cell. rates: joins per second in 1,000 nodes."""
+    """What decides it.
+
+    nodes: the largest ring. lookups: gets per cell, in each ring. rates: joins per second in 1,000 nodes.
+    """
 
     seed: int = 1
-    nodes: int = MOVING_NODES_MAX
+    nodes: int = 1000
     lookups: int = 2000
     successors: int = 8
     rates: Sequence[float] = (max(paper.CHURN),)
+
+
+class Counts(NamedTuple):
+    """The calls of each get, by what the node that was asked knew."""
+
+    plain: list[int]
+    first: list[int]
+    later: list[int]
+
+    @classmethod
+    def none(cls) -> "Counts":
+        """Nothing is counted yet."""
+        return cls([], [], [])
 
 
 class Row(NamedTuple):
@@ -80,7 +98,7 @@ def run(options: Options, progress: Progress) -> Report:
     sizes = [nodes for nodes in SIZES if nodes <= options.nodes] or [options.nodes]
     rows = [measure_still(options, nodes, progress) for nodes in sizes]
     for rate in options.rates:
-        rows += [measure_moving(options, nodes, rate, progress) for nodes in sizes if nodes <= MOVING_NODES_MAX]
+        rows += [measure_moving(options, nodes, rate, progress) for nodes in sizes]
     return make_report(options, rows)
 
 
@@ -90,21 +108,19 @@ def run(options: Options, progress: Progress) -> Report:
 def measure_still(options: Options, nodes: int, progress: Progress) -> Row:
     """Ask an ideal ring through some of its nodes, one after the other."""
     rng = Random(f"{options.seed}/calls/{nodes}")
-    first: list[int] = []
-    later: list[int] = []
-    plain: list[int] = []
+    counts = Counts.none()
     gets = -(-options.lookups // ASKERS)
     network = NetworkOptions(delay=NEVER_LATE)
     with StillRing(options.seed, nodes, options.successors, network, paper.TIMEOUT_S) as ring:
         for done, node in enumerate(rng.sample(ring.nodes, min(ASKERS, nodes))):
             progress(f"{nodes} nodes, still", done, ASKERS)
-            first += [_get_still(ring, node, rng) for _ in range(gets)]
+            counts.first.extend(_get_still(ring, node, rng) for _ in range(gets))
             for _ in range(WARM_UP_GETS * nodes - gets):
                 _get_still(ring, node, rng)
-            later += [_get_still(ring, node, rng) for _ in range(gets)]
+            counts.later.extend(_get_still(ring, node, rng) for _ in range(gets))
             node.state.known_arcs = KnownArcs(node.state.me.ident, 0)
-            plain += [_get_still(ring, node, rng) for _ in range(gets)]
-    return Row(nodes, 0.0, spread(plain), spread(first), spread(later), failed=0)
+            counts.plain.extend(_get_still(ring, node, rng) for _ in range(gets))
+    return Row(nodes, 0.0, *map(spread, counts), failed=0)
 
 
 def _get_still(ring: StillRing, node: StillNode, rng: Random) -> int:
@@ -167,33 +183,51 @@ class Asker:
 
 
 def measure_moving(options: Options, nodes: int, rate: float, progress: Progress) -> Row:
-    """Grow a ring with two nodes that are asked, one of which remembers; fill it; set it in motion and ask."""
+    """Ask as many rings as it takes, one after the other."""
+    counts, failed = Counts.none(), 0
+    rings = max(RINGS_NODES // nodes, 1)
+    for number in range(rings):
+
+        def tell(what: str, done: int, total: int, number: int = number) -> None:
+            progress(f"{nodes} nodes, {rate:g} joins per s, ring {number + 1} of {rings}: {what}", done, total)
+
+        failed += _ask_moving(options, number, nodes, rate, counts, tell)
+    return Row(nodes, rate, *map(spread, counts), failed)
+
+
+def _ask_moving(options: Options, number: int, nodes: int, rate: float, counts: Counts, progress: Progress) -> int:
+    """Grow a ring with two nodes that are asked, one of which remembers; fill it; set it in motion and ask.
+
+    Adds to the counts; returns how many gets failed.
+    """
     config = DhtConfig(
         successor_list_length=options.successors, stabilize_interval=paper.STABILIZE_S, call_timeout=paper.TIMEOUT_S
     )
-
-    def tell(what: str, done: int, total: int) -> None:
-        progress(f"{nodes} nodes, {rate:g} joins per s: {what}", done, total)
-
-    keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(KEYS)]
-    with Cluster(options.seed, config, paper.network(late=False), safe=False) as cluster:
+    forgetful, remembering = (0, 1) if number % 2 == 0 else (1, 0)
+    keys = [ident_bytes(hash_ident(f"key {each}".encode())) for each in range(KEYS)]
+    with Cluster(options.seed + number // 2, config, paper.network(late=False), safe=False) as cluster:
         asker = Asker(cluster, keys)
         rates = Rates(rate * nodes / 1000, GETS_PER_S)
         ring = MovingRing(cluster, rates, cluster.crash, lambda host: host not in asker.hosts, asker.ask)
-        ring.grow(nodes - 2, tell)
-        for arcs_max in (0, ARCS_MAX):
-            asker.add(ring.add(arcs_max))
+        ring.grow(nodes - 2, progress)
+        for place in range(2):
+            asker.add(ring.add(0 if place == forgetful else ARCS_MAX))
             cluster.wait_until_joined()
-        ring.settle(SETTLE_ROUNDS, tell)
+        ring.settle(SETTLE_ROUNDS, progress)
         for key in keys:
             cluster.put(asker.hosts[0], key, b"value")
-        ring.run_until("gets", lambda: asker.done, options.lookups, tell)
-        plain, first = asker.begin()
-        ring.run_until("gets to warm up", lambda: asker.done, max(WARM_UP_GETS * nodes - options.lookups, 0), tell)
+        ring.run_until("gets", lambda: asker.done, options.lookups, progress)
+        calls = asker.begin()
+        counts.plain.extend(calls[forgetful])
+        counts.first.extend(calls[remembering])
+        warm_up = max(WARM_UP_GETS * nodes - options.lookups, 0)
+        ring.run_until("gets to warm up", lambda: asker.done, warm_up, progress)
         asker.begin()
-        ring.run_until("later gets", lambda: asker.done, options.lookups, tell)
-        plain_later, later = asker.begin()
-        return Row(nodes, rate, spread(plain + plain_later), spread(first), spread(later), asker.failed)
+        ring.run_until("later gets", lambda: asker.done, options.lookups, progress)
+        calls = asker.begin()
+        counts.plain.extend(calls[forgetful])
+        counts.later.extend(calls[remembering])
+        return asker.failed
 
 
 # Report ---------------------------------------------------------------------------------------------------------------
