@@ -120,7 +120,7 @@ def measure_still(options: Options, nodes: int, progress: Progress) -> Row:
             counts.later.extend(_get_still(ring, node, rng) for _ in range(gets))
             node.state.known_arcs = KnownArcs(node.state.me.ident, 0)
             counts.plain.extend(_get_still(ring, node, rng) for _ in range(gets))
-    return Row(nodes, 0.0, *map(spread, counts), failed=0)
+    return Row(nodes, 0.0, spread(counts.plain), spread(counts.first), spread(counts.later), failed=0)
 
 
 def _get_still(ring: StillRing, node: StillNode, rng: Random) -> int:
@@ -192,7 +192,7 @@ def measure_moving(options: Options, nodes: int, rate: float, progress: Progress
             progress(f"{nodes} nodes, {rate:g} joins per s, ring {number + 1} of {rings}: {what}", done, total)
 
         failed += _ask_moving(options, number, nodes, rate, counts, tell)
-    return Row(nodes, rate, *map(spread, counts), failed)
+    return Row(nodes, rate, spread(counts.plain), spread(counts.first), spread(counts.later), failed)
 
 
 def _ask_moving(options: Options, number: int, nodes: int, rate: float, counts: Counts, progress: Progress) -> int:
