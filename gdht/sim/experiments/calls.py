@@ -48,7 +48,8 @@ COUNTED = """\
 calls: requests to other nodes per get, until the client has its answer; 0 where the asked node is the owner. Replicas
 that are asked while an owner is late count, too: up to 6 calls more, in at most one get of ten.
 plain Chord: each get begins with a lookup; the memory of arcs holds none.
-at first: the first gets through a node. later: after two gets through it for each node of the ring.
+at first: the first gets through a node. later: after two gets through it for each node of the ring. plain Chord beside
+each: of a ring in motion at the same time, of one that stands still the same.
 Still rings: ideal tables put in place by hand; random keys, which their owners hold.
 In motion: grown by real joins, 1,000 records; then nodes join and as many crash, at the given rate per 1,000 nodes and
 second; the two nodes that are asked stay. Small rings are measured several times, and both nodes remember in half of
@@ -70,16 +71,17 @@ class Options:
 
 
 class Counts(NamedTuple):
-    """The calls of each get, by what the node that was asked knew."""
+    """The calls of each get, by what the node that was asked knew; plain Chord's at the same time."""
 
     plain: list[int]
     first: list[int]
+    plain_later: list[int]
     later: list[int]
 
     @classmethod
     def none(cls) -> "Counts":
         """Nothing is counted yet."""
-        return cls([], [], [])
+        return cls([], [], [], [])
 
 
 class Row(NamedTuple):
@@ -89,8 +91,15 @@ class Row(NamedTuple):
     churn: float
     plain: Spread
     first: Spread
+    plain_later: Spread
     later: Spread
     failed: int
+
+    @classmethod
+    def of(cls, nodes: int, churn: float, counts: Counts, failed: int) -> "Row":
+        """What the counts come to; a ring that stands still is asked in the plain way once."""
+        plain, later = spread(counts.plain), spread(counts.later)
+        return cls(nodes, churn, plain, spread(counts.first), spread(counts.plain_later or counts.plain), later, failed)
 
 
 def run(options: Options, progress: Progress) -> Report:
@@ -120,7 +129,7 @@ def measure_still(options: Options, nodes: int, progress: Progress) -> Row:
             counts.later.extend(_get_still(ring, node, rng) for _ in range(gets))
             node.state.known_arcs = KnownArcs(node.state.me.ident, 0)
             counts.plain.extend(_get_still(ring, node, rng) for _ in range(gets))
-    return Row(nodes, 0.0, spread(counts.plain), spread(counts.first), spread(counts.later), failed=0)
+    return Row.of(nodes, 0.0, counts, failed=0)
 
 
 def _get_still(ring: StillRing, node: StillNode, rng: Random) -> int:
@@ -192,7 +201,7 @@ def measure_moving(options: Options, nodes: int, rate: float, progress: Progress
             progress(f"{nodes} nodes, {rate:g} joins per s, ring {number + 1} of {rings}: {what}", done, total)
 
         failed += _ask_moving(options, number, nodes, rate, counts, tell)
-    return Row(nodes, rate, spread(counts.plain), spread(counts.first), spread(counts.later), failed)
+    return Row.of(nodes, rate, counts, failed)
 
 
 def _ask_moving(options: Options, number: int, nodes: int, rate: float, counts: Counts, progress: Progress) -> int:
@@ -225,7 +234,7 @@ def _ask_moving(options: Options, number: int, nodes: int, rate: float, counts: 
         asker.begin()
         ring.run_until("later gets", lambda: asker.done, options.lookups, progress)
         calls = asker.begin()
-        counts.plain.extend(calls[forgetful])
+        counts.plain_later.extend(calls[forgetful])
         counts.later.extend(calls[remembering])
         return asker.failed
 
@@ -233,20 +242,21 @@ def _ask_moving(options: Options, number: int, nodes: int, rate: float, counts: 
 # Report ---------------------------------------------------------------------------------------------------------------
 
 
+SPREADS = ("plain", "first", "plain_later", "later")
+"""The columns of a row, in order."""
+
+
 def make_report(options: Options, rows: Sequence[Row]) -> Report:
     """Plain Chord beside nodes that remember."""
-    columns = ("nodes>", "joins per s>", "plain Chord>", "at first>", "later>", "failed>")
+    columns = ("nodes>", "joins per s>", "plain Chord>", "at first>", "plain Chord>", "later>", "failed>")
     cells = [
-        (row.nodes, f"{row.churn:g}" if row.churn else None, row.plain, row.first, row.later, row.failed)
+        (row.nodes, f"{row.churn:g}" if row.churn else None, *(getattr(row, name) for name in SPREADS), row.failed)
         for row in rows
     ]
     return Report(
         "calls",
         asdict(options),
-        [
-            {**row._asdict(), **{name: getattr(row, name)._asdict() for name in ("plain", "first", "later")}}
-            for row in rows
-        ],
+        [{**row._asdict(), **{name: getattr(row, name)._asdict() for name in SPREADS}} for row in rows],
         [Table("Calls per get: mean (1st, 99th percentile)", columns, cells)],
         [_panel("Still", [row for row in rows if not row.churn])],
         COUNTED,
