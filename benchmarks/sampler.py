@@ -29,10 +29,11 @@ def take(_number: int, frame: FrameType | None) -> None:
 
 def write(file: Path) -> None:
     """What was sampled, whole or not at all."""
-    fresh = file.with_suffix(".new")
-    fresh.write_text("".join(f"{stack} {count}\n" for stack, count in samples.items()))
-    fresh.replace(file)
+    taken = list(samples.items())  # in one piece: the next sample may be taken any time
     samples.clear()
+    fresh = file.with_suffix(".new")
+    fresh.write_text("".join(f"{stack} {count}\n" for stack, count in taken))
+    fresh.replace(file)
 
 
 if __name__ == "__main__":
