@@ -52,8 +52,8 @@ at first: the first gets through a node. later: after two gets through it for ea
 each: of a ring in motion at the same time, of one that stands still the same.
 Still rings: ideal tables put in place by hand; random keys, which their owners hold.
 In motion: grown by real joins, 1,000 records; then nodes join and as many crash, at the given rate per 1,000 nodes and
-second; the two nodes that are asked stay. Small rings are measured several times, and both nodes remember in half of
-them. failed: gets that did not bring the value."""
+second; the two nodes that are asked stay. Small rings are measured several times, and each of the two remembers in half
+of them. failed: gets that did not bring the value."""
 
 
 @dataclass(frozen=True)
