@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -63,6 +64,7 @@ class DiskThread:
 
     def _run(self) -> None:
         """In the thread."""
+        _let_others_go_first()
         while (work := self._works.get()) is not None:
             self._outcomes.put(_caught(work))
             self._wake.send()
@@ -86,6 +88,16 @@ class DiskThread:
             gevent.sleep(CLOSE_LOOK_S)
         self._wake.stop()
         self._wake.close()
+
+
+def _let_others_go_first() -> None:
+    """Have this thread, when it is woken, not take the processor from the one who woke it.
+
+    That is the loop's, which has the interpreter, too: nothing could be done before both are given back.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _caught(work: Work) -> Exception | None:

@@ -25,8 +25,10 @@ class Lent(Protocol):
 def lending(run_aside: RunAside, disk: Lent) -> RunAside:
     """The same `run_aside`, which returns when the work on this disk waits for nothing but the disk, or is over."""
 
+    given_back = Event()  # works come one after the other
+
     def run(work: Callable[[], None], done: Callable[[Exception | None], None]) -> None:
-        given_back = Event()
+        given_back.clear()
         if not disk.expect_work(given_back.set):
             run_aside(work, done)
             return

@@ -1,6 +1,7 @@
 """The thread that waits for the disk: order, outcomes, counting; and whose store it is."""
 
 import logging
+import os
 import threading
 import time
 from functools import partial
@@ -32,6 +33,14 @@ def test_work_is_done_elsewhere_and_told_here(thread, tools):
     assert told == [threading.get_ident()] * 20
     assert thread.stats.store_commits == {"ok": 20}
     assert thread.stats.store_commit_duration.count == 20
+
+
+def test_its_waking_does_not_take_the_processor_from_the_loop(thread, tools):
+    policies = []
+    thread.run_aside(lambda: policies.append(os.sched_getscheduler(0)), lambda _: None)
+    tools.wait_for(lambda: policies)
+    assert policies == [os.SCHED_BATCH]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_what_went_wrong_is_told_and_the_next_work_is_done(thread, tools, capfd):
