@@ -108,11 +108,12 @@ class Settings:
 
 @dataclass
 class Findings:
-    """All that was measured, and why what is missing is missing."""
+    """All that was measured, and why what is missing is missing: left_out is not installed, failed did not end well."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     profiles: dict[str, Shares] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def named(self, prefix: str) -> list[Comparison]:
         """The comparisons whose names begin so."""

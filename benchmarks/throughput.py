@@ -10,7 +10,7 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import plots
 import records
 import ringed
 import single
-from generator import NoCompilerError, compile_c
+from generator import LoadError, NoCompilerError, compile_c
 from measure import Comparison
+from processes import StartError
 from report import Findings, Settings, page
 
 HERE = Path(__file__).parent
@@ -40,25 +41,35 @@ def machine() -> str:
 
 
 def measure(options: argparse.Namespace) -> Findings:
-    """All parts that are wanted."""
+    """All parts that are wanted. One that fails ends, is named, and takes nothing away from the others."""
     findings = Findings()
     rounds, seconds = options.rounds, options.seconds
-
-    def add(part: str, comparisons: Iterable[Comparison]) -> None:
-        if part not in options.only:
-            return
-        began_s = time.monotonic()
-        findings.comparisons += comparisons
-        print(f"{part} took {time.monotonic() - began_s:.0f} s", flush=True)
-
-    add("node", single.measure(rounds, seconds))
-    add("ring", ringed.measure(rounds, seconds))
-    add("others", others.measure(rounds, options.others_seconds, findings.left_out))
-    if "profile" in options.only:
-        findings.profiles = layers.profile(PROFILE_S)
-    if "node" in options.only and not findings.comparisons[0].find("GET", "redis"):
+    run_part(findings, options.only, "node", single.measure(rounds, seconds))
+    run_part(findings, options.only, "ring", ringed.measure(rounds, seconds))
+    run_part(findings, options.only, "others", others.measure(rounds, options.others_seconds, findings.left_out))
+    run_part(findings, options.only, "profile", profiles(findings))
+    if any(not comparison.find("GET", "redis") for comparison in findings.named("node")):
         findings.left_out.append("redis: apt-get install redis-server")
     return findings
+
+
+def run_part(findings: Findings, wanted: Sequence[str], part: str, comparisons: Iterable[Comparison]) -> None:
+    """Add what a part finds, as far as it comes."""
+    if part not in wanted:
+        return
+    began_s = time.monotonic()
+    try:
+        for comparison in comparisons:
+            findings.comparisons.append(comparison)
+    except (LoadError, StartError) as error:
+        findings.failed.append(f"{part}: {error}")
+    print(f"{part} took {time.monotonic() - began_s:.0f} s", flush=True)
+
+
+def profiles(findings: Findings) -> Iterator[Comparison]:
+    """The shares of each load; there is nothing to compare."""
+    findings.profiles = layers.profile(PROFILE_S)
+    yield from ()
 
 
 def read_options() -> argparse.Namespace:
@@ -85,11 +96,13 @@ def main() -> None:
         machine(), options.rounds, options.seconds, options.others_seconds, records.VALUE_BYTES, records.RECORDS
     )
     drawn: list[Path] = []
-    if options.write:
+    if options.write and not findings.failed:
         directory = options.write.parent / "plots"
         drawn = [file.relative_to(options.write.parent) for file in plots.draw(findings, directory)]
     text = page(findings, settings, drawn)
     print(f"\n{text}\nIt took {time.monotonic() - began_s:.0f} s.")
+    if findings.failed:
+        raise SystemExit("\n".join(["not written, for this failed:", *findings.failed]))
     if options.write:
         options.write.write_text(text)
 

@@ -28,12 +28,13 @@ from measure import Case, Comparison, Sample, Spread  # noqa: E402
 from overload import Case as Overload  # noqa: E402
 from overload import Seen, percentile_s, recovered_s  # noqa: E402
 from overload import page as overload_page  # noqa: E402
-from processes import Children  # noqa: E402
+from processes import Children, StartError  # noqa: E402
 from records import RECORDS, VALUE_BYTES, key, value  # noqa: E402
 from report import Findings, Settings, figures, page, table  # noqa: E402
 from rings import start_c_echo, start_raw, start_relay  # noqa: E402
 from single import DICT, GDHT  # noqa: E402
 from targets import Target, judge  # noqa: E402
+from throughput import run_part  # noqa: E402
 from workload import api_requests, echo_requests, get_frame, keys, put_frame, resp  # noqa: E402
 
 needs_compiler = pytest.mark.skipif(
@@ -276,6 +277,20 @@ def test_a_target_is_met_or_missed(gdht, said):
     target = Target("", 0.6, "node 64x1", ("GET", GDHT), ("GET", DICT))
     assert str(judge(target, [made_up(gdht, [100.0])])) == said
     assert str(judge(target, [])) == "not measured"
+
+
+def test_a_part_that_fails_is_named_and_takes_nothing_away():
+    def measured():
+        yield made_up([60.0], [100.0])
+        raise StartError("nothing within 60 s")
+
+    findings = Findings()
+    run_part(findings, ("ring",), "node", measured())
+    assert findings == Findings()
+    for part in ("node", "ring"):
+        run_part(findings, ("node", "ring"), part, measured())
+    assert findings.failed == ["node: nothing within 60 s", "ring: nothing within 60 s"]
+    assert len(findings.comparisons) == 2
 
 
 def test_a_target_of_what_is_left_out_is_not_measured():
