@@ -27,8 +27,15 @@ RESERVED_S = 10.0
 RESERVED_LEFT_S = 5.0
 """When less than this is left of the reservation, the next one is written."""
 
-RESERVED, RESERVED_LEFT = (int(seconds * 1000) << COUNTER_BITS for seconds in (RESERVED_S, RESERVED_LEFT_S))
-"""The same in stamps."""
+AHEAD_RESERVED_S, AHEAD_LEFT_S = 0.2, 0.1
+"""The same, counted from the last stamp, while stamps are ahead of the wall clock, as they are after a restart. With
+each further restart before the wall clock has come up to them, they are ahead by so much more, and not by another
+RESERVED_S."""
+
+RESERVED, RESERVED_LEFT, AHEAD_RESERVED, AHEAD_LEFT = (
+    int(seconds * 1000) << COUNTER_BITS for seconds in (RESERVED_S, RESERVED_LEFT_S, AHEAD_RESERVED_S, AHEAD_LEFT_S)
+)
+"""All of them in stamps."""
 
 
 class Clock:
@@ -84,11 +91,17 @@ class Clock:
 
     def reserve(self) -> bool:
         """See to it that stamps are reserved; whether the next one is, durably, by now. Switches: no."""
-        due = next_stamp(self._last_stamp, self._wall())
+        wall_s = self._wall()
+        due = next_stamp(self._last_stamp, wall_s)
         if due > self._asked_for - RESERVED_LEFT:
-            self._asked_for = min(due + RESERVED, STAMP_MAX)
-            self._write_down(self._asked_for)
+            self._reserve_more(due, next_stamp(0, wall_s))
         return due <= self._reserved
+
+    def _reserve_more(self, due: int, wall: int) -> None:
+        """Write down the next reservation, when it is time. due: the next stamp; wall: what it were by the clock."""
+        if self._asked_for < max(wall + RESERVED_LEFT, due + AHEAD_LEFT):
+            self._asked_for = min(max(wall + RESERVED, due + AHEAD_RESERVED), STAMP_MAX)
+            self._write_down(self._asked_for)
 
     def _write_down(self, stamp: int) -> None:
         self.error = None

@@ -10,7 +10,7 @@ import logging
 
 from gdht.core.messages import P2pGetNeighbours, P2pPing, P2pReplyNeighbours, Reply, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallTimeout, GdhtError, PeerSilent
+from gdht.errors import CallTimeout, GdhtError, PeerSilent, RemoteError
 from gdht.node.ask import is_dead
 from gdht.node.health import PATIENCE
 from gdht.node.runtime import Runtime
@@ -40,6 +40,8 @@ def reach(rt: Runtime, node: NodeState, peer: Peer, request: Request, patience: 
             if silent == patience:
                 break
         except GdhtError as error:
+            if isinstance(error, RemoteError):  # no member, or not willing; but in time
+                _keeps_up(node, doubted=attempt > 0)
             if is_dead(error):
                 log.debug("peer given up peer=%s error=%s", peer, error)
                 return None
@@ -69,9 +71,15 @@ def lives(rt: Runtime, node: NodeState, peer: Peer, patience: int = PATIENCE) ->
 
 
 def _trust(node: NodeState, peer: Peer, *, doubted: bool) -> None:
+    _keeps_up(node, doubted=doubted)
     if doubted:
         log.info("peer slow, but alive peer=%s", peer)
         node.stats.suspicions["refuted"] += 1
+
+
+def _keeps_up(node: NodeState, *, doubted: bool) -> None:
+    """Whether we keep up, by an answer that came: in time, or once we had begun to doubt that it would."""
+    if doubted:
         node.health.doubted_wrongly()
     else:
         node.health.answered()

@@ -303,6 +303,7 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
 def say_goodbye(rt: Runtime, node: NodeState) -> None:
     """Tell those who have us in their lists, and our successor, that we leave. Switches: yes."""
     node.parting = True
+    node.arc.give_up()
     others = {peer.ident: peer for peer in (*node.ring.predecessors, *node.ring.successors[:1])}
     for peer, outcome in ask_each(rt, node, [(peer, P2pLeave()) for peer in others.values()]):
         log.debug("said goodbye peer=%s outcome=%s", peer, type(outcome).__name__)

@@ -129,6 +129,11 @@ class OwnArc:
         self.sure_from = self.owned_from = None
         self.doubts += 1
 
+    def give_up(self) -> None:
+        """We say goodbye: whoever hears it takes another one for the owner at once. Switches: no."""
+        self.accepted = False
+        self.doubt()
+
     def has_all_of(self, arc: Arc) -> bool:
         """Whether we were once sure of all of an arc, as its owner. Switches: no.
 

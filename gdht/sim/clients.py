@@ -57,7 +57,7 @@ class Clients:
         keys = plan.keys or max(round(plan.steps * KEYS_PER_STEP), 1)
         self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
         self._registers: dict[bytes, Register] = {}
-        self._versions: dict[bytes, Version] = {}
+        self._newest: dict[bytes, tuple[Version, float]] = {}  # that was acknowledged, and when its life is over
         self._losses: dict[bytes, int] = {}
 
     @property
@@ -135,11 +135,12 @@ class Clients:
         live = self.cluster.live()
         records = [record for host in live if (record := host.node.store.held(key))]
         versions = [record.version for record in records if record.value == put.value]
-        self._versions[key] = max([self._versions.get(key, NO_VERSION), *versions])
+        stored = max(versions, default=NO_VERSION), put.started_s + put.ttl_s
+        self._newest[key] = max(self._newest[key], stored) if self._owed(key) else stored
         self._registers[key].exposed = False
         left = self._holders(live, key)
         self._losses[key] = max(put.acknowledged - left, 0)
-        if not left:
+        if not left and self._owed(key):
             self._registers[key].expose(self.cluster.now)
 
     def before_crash(self, *hosts: Host) -> None:
@@ -171,12 +172,17 @@ class Clients:
                 register.exposed = False
 
     def _holders(self, hosts: Iterable[Host], key: bytes) -> int:
-        """How many hold the newest version that was acknowledged, or a newer one, or its tombstone."""
-        newest = self._versions.get(key)
+        """How many hold the newest version that was acknowledged, or a newer one, or its tombstone, while it lives."""
+        newest = self._owed(key)
         if newest is None:
             return 0
         held = (host.node.store.held(key) for host in hosts)
         return sum(record is not None and record.version >= newest for record in held)
+
+    def _owed(self, key: bytes) -> Version | None:
+        """The newest version that was acknowledged; None once its life is over: then one with an older stamp counts."""
+        version, ends_s = self._newest.get(key, (None, 0.0))
+        return version if ends_s > self.cluster.now else None
 
     # After quiet ------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from gdht.errors import GdhtError
 from gdht.node.node import Node
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
+from gdht.node.status import State
 from gdht.node.storage import Store
 from gdht.sim import express
 from gdht.sim.checkers import InvariantViolated, check_replicas
@@ -210,10 +211,20 @@ class Cluster:
             return False
         return self.observer.may_crash({host.peer.ident for host in hosts})
 
+    def stranded(self) -> list[Host]:
+        """Who never got into the ring, and has a list of which nobody is there any more, or only others like itself."""
+        waiting = [host for host in self.live() if host.node.state is State.JOINING and host.bootstrap]
+        waiting = [host for host in waiting if host.disk is None]  # else it may know others from there
+        found = [host for host in self.live() if host not in waiting]
+        while reached := [host for host in waiting if any(other in found for other in host.bootstrap)]:
+            found += reached
+            waiting = [host for host in waiting if host not in reached]
+        return waiting
+
     def is_broken(self) -> bool:
         """Whether some member has no living successor, or nobody is left: more failed than the ring survives."""
         lost = (best_successor(self._members, ident) is None for ident in self._members)
-        return not self._members or (len(self._members) > 1 and any(lost))
+        return not self._members or any(lost)
 
     def violations(self) -> list[Violation]:
         """What keeps the ring from being ideal."""
@@ -309,6 +320,7 @@ class Cluster:
     def _start(self, host: Host, bootstrap: list[Host]) -> None:
         host.runs += 1
         host.leaving = False
+        host.bootstrap = bootstrap
         config = replace(
             self.config,
             p2p_address=host.dialled,

@@ -308,6 +308,7 @@ class History:
             cluster.unpause(host)
         cluster.network.options = NetworkOptions(delay=self.plan.delay)
         cluster.network.heal()
+        self._give_new_lists()
         start_s = cluster.now
         cluster.wait_until_left()
         cluster.wait_until_joined(ideal_bound_s(cluster))
@@ -317,6 +318,12 @@ class History:
         replicated_s = cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
         self.clients.after_quiet(everybody_is_back=bool(self.plan.disks))
         return ideal_s, replicated_s
+
+    def _give_new_lists(self) -> None:
+        """Whoever only knows the dead is started again with another list, as by an operator who reads its log."""
+        for host in self.cluster.stranded():
+            self.cluster.crash(host)
+            self.cluster.restart(host)
 
     def _mend_disks(self) -> None:
         """Every disk is well, and whoever is gone comes back with what is on it."""

@@ -15,7 +15,8 @@ from gdht.sim.runtime import SimRuntime
 class Host:
     """One address of a cluster and the node that runs there, through crashes and restarts.
 
-    disk: what survives them, None when nothing does. arcs_max: how much its node remembers of who owns what.
+    disk: what survives them, None when nothing does. arcs_max: how much its node remembers of who owns what. bootstrap:
+    its node's list.
     """
 
     def __init__(self, address: Address, disk: SimDisk | None = None, arcs_max: int = ARCS_MAX) -> None:
@@ -28,6 +29,7 @@ class Host:
         self.process: Process
         self.runtime: SimRuntime
         self.node: Node
+        self.bootstrap: list[Host] = []
         self.leaving = False
         self.gone_at_s = 0.0
         self.seen: tuple[bool, Ring | None] = (False, None)

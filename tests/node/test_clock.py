@@ -7,7 +7,7 @@ import pytest
 
 from gdht.core.records import CLOCK_AHEAD_S_MAX, COUNTER_BITS, Version
 from gdht.errors import StoreError
-from gdht.node.clock import NOTE, RESERVED_LEFT_S, RESERVED_S, Clock
+from gdht.node.clock import AHEAD_RESERVED_S, NOTE, RESERVED_LEFT_S, RESERVED_S, Clock
 from gdht.store.memory import MemoryStore
 
 EPOCH_S = 1_700_000_000.0
@@ -120,6 +120,38 @@ def test_after_a_restart_stamps_are_later_than_all_before_it(machine, set_back_s
 def test_after_a_restart_stamps_are_not_far_ahead(machine):
     machine.start().reserve()
     assert wall_s(machine.start().stamp()) <= machine.wall() + RESERVED_S + 0.01
+
+
+def test_restarts_one_after_the_other_do_not_add_up_to_stamps_far_ahead(machine):
+    restarts = 100
+    for _ in range(restarts):
+        clock = machine.start()
+        assert clock.reserve()
+        last = clock.stamp()
+        machine.up_s += 0.05
+        assert wall_s(last) <= machine.wall() + RESERVED_S + restarts * (AHEAD_RESERVED_S - 0.05)
+    for _ in range(restarts):
+        clock = machine.start()
+        assert clock.reserve()
+        assert clock.stamp() > last
+        machine.up_s += AHEAD_RESERVED_S
+    assert wall_s(clock.stamp()) <= machine.wall() + RESERVED_S + restarts * (AHEAD_RESERVED_S - 0.05)
+
+
+def test_stamps_that_are_ahead_are_reserved_so_that_few_puts_wait(machine):
+    machine.start().reserve()
+    clock = machine.start()
+    assert clock.reserve()
+    noted = machine.store.note(NOTE)
+    for _ in range(1000):
+        clock.stamp()
+        assert clock.reserve()
+    machine.up_s += RESERVED_S - RESERVED_LEFT_S - 0.1
+    assert clock.reserve()
+    assert machine.store.note(NOTE) == noted
+    machine.up_s += 2 * RESERVED_LEFT_S
+    assert clock.reserve()
+    assert machine.store.note(NOTE) != noted
 
 
 def test_stamps_are_reserved_ahead_so_that_few_puts_wait(machine):
