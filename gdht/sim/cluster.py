@@ -213,8 +213,8 @@ class Cluster:
 
     def stranded(self) -> list[Host]:
         """Who never got into the ring, and has a list of which nobody is there any more, or only others like itself."""
-        waiting = [host for host in self.live() if host.node.state is State.JOINING and host.bootstrap]
-        waiting = [host for host in waiting if host.disk is None]  # else it may know others from there
+        waiting = [host for host in self.live() if host.node.state in (State.STARTING, State.JOINING)]
+        waiting = [host for host in waiting if host.bootstrap and host.disk is None]  # on its disk it may know others
         found = [host for host in self.live() if host not in waiting]
         while reached := [host for host in waiting if any(other in found for other in host.bootstrap)]:
             found += reached

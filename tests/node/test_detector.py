@@ -79,6 +79,22 @@ def test_a_mere_refusal_is_told_apart_from_death(world, node, at):
         reach(node, node.node, at(20), P2pPing())
 
 
+@pytest.mark.parametrize("reason", [ErrorReason.NOT_JOINED, ErrorReason.OVERLOAD])
+def test_a_refusal_that_comes_in_time_shows_that_we_keep_up(world, node, at, reason):
+    """Else a node all of whose neighbours are gone would wait ever longer for each of them."""
+    node.node.health.woke(TIMEOUT_S)
+    world.script(20, P2pError(reason, "no"))
+    lives(node, node.node, at(20))
+    assert node.node.health.score == SCORE_MAX - 1
+
+
+def test_a_refusal_of_the_second_call_shows_that_we_are_slow(world, node, at):
+    answers = [CallTimeout("late"), P2pError(ErrorReason.NOT_JOINED, "isolated")]
+    world.script(20, lambda request: answers.pop(0))
+    assert not lives(node, node.node, at(20))
+    assert node.node.health.score == 1
+
+
 def test_what_was_not_sent_says_nothing_of_the_peer(world, node, at):
     world.script(20, CallNotSent("too much under way"))
     assert lives(node, node.node, at(20))

@@ -19,6 +19,7 @@ from gdht.core.messages import (
     P2pReplySuccessor,
 )
 from gdht.errors import CallTimeout, JoinFailed, LookupFailed, PeerUnreachable, RemoteError, RemoteProtocolError
+from gdht.node.express import own_records
 from gdht.node.journal import Cause
 from gdht.node.membership import (
     check_predecessor,
@@ -540,6 +541,19 @@ def test_goodbye_goes_to_those_before_us_and_to_our_successor(world):
     node = world.ideal(10, 20, 30, 40, 50)[2]
     say_goodbye(node, node.node)
     assert sorted(world.asked(P2pLeave)) == [10, 20, 40, 50]
+
+
+def test_who_says_goodbye_answers_for_nothing_while_a_dead_node_has_not_heard_it(world, at):
+    """Those that heard it take its successor for the owner at once, and put there what it never sees."""
+    node = world.ideal(10, 20, 30, 40, 50)[2]
+    assert node.node.arc.is_sure_of(25)
+    world.kill(10)
+    owned = []
+    world.script(20, lambda request: owned.append(node.node.arc.is_sure_of(25)) or P2pAck())
+    say_goodbye(node, node.node)
+    assert owned == [False]
+    assert not node.node.arc.is_ours(25)
+    assert own_records(node.node) is None
 
 
 def test_a_stabilize_that_was_under_way_at_the_goodbye_notifies_nobody(world):

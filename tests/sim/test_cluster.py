@@ -308,6 +308,34 @@ def test_the_watcher_stops_a_run_whose_ring_is_broken():
             cluster.crash(victims[-1])
 
 
+@pytest.mark.parametrize(("left", "broken"), [(0, True), (1, True), (2, False)])
+def test_a_last_member_whose_list_is_of_the_dead_is_a_broken_ring(left, broken):
+    with Cluster(9, SMALL, safe=False) as cluster:
+        hosts = cluster.grow(4)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.crash(*hosts[left:])
+        assert cluster.is_broken() == broken
+
+
+def test_a_ring_of_one_by_right_is_not_broken():
+    with Cluster(9, SMALL) as cluster:
+        cluster.grow(1)
+        assert not cluster.is_broken()
+
+
+def test_whoever_only_knows_the_dead_or_others_like_it_is_stranded():
+    with Cluster(9, SMALL, safe=False) as cluster:
+        first, _, third = cluster.grow(3)
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+        cluster.crash(third)
+        lost = cluster.add([third])
+        follower = cluster.add([lost])
+        found = cluster.add([third, first])
+        assert cluster.stranded() == [lost, follower]
+        cluster.scheduler.run_until(lambda: found.node.is_member, 30.0)
+        assert cluster.stranded() == [lost, follower]
+
+
 # Records --------------------------------------------------------------------------------------------------------------
 
 
