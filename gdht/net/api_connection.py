@@ -274,10 +274,18 @@ class ApiConnection:
 
     def _shed(self, message: Message, started_s: float) -> None:
         """More is under way than this node can be expected to answer in time: say no at once."""
+        self._note_overload(message)
+        self._answer(message, started_s, _failure(message))
+
+    def refuse(self, pending: Pending) -> None:
+        """Too much waits already for a node that a request needs: say no at once. Switches: no."""
+        self._note_overload(pending.message)
+        self._settle(pending, _failure(pending.message))
+
+    def _note_overload(self, message: Message) -> None:
         operation = _operation(message)
         self._stats.api_requests[operation, "overload"] += 1
         self._node.note_overload(operation, message.key)
-        self._answer(message, started_s, _failure(message))
 
     def answer_get(self, pending: Pending, value: bytes) -> None:
         """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""

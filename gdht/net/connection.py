@@ -4,6 +4,7 @@ import errno
 import logging
 from collections.abc import Callable, Sequence
 from enum import Enum
+from math import inf
 from time import monotonic
 
 import gevent
@@ -27,6 +28,8 @@ QUEUED_BYTES_MAX = 16 * 1024 * 1024
 SEND_TIMEOUT_S = 15.0
 SILENT_TIMEOUTS_MAX = 3
 """So many calls without an answer, and nothing else heard meanwhile: the connection is taken for dead."""
+STUCK_S = 0.05
+"""A peer that has calls to answer and says nothing for so long stands still, or is about to."""
 YOUNG_S = 0.005
 """Calls that have waited for less are let alone."""
 REQUEST_IDS = 1 << 32
@@ -68,12 +71,25 @@ class Connection:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._unanswered = 0
+        self._heard_s = -inf
         self._greenlet = gevent.spawn(self._run)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is under way on it."""
         return not self._calls
+
+    @property
+    def under_way(self) -> int:
+        """How many calls wait for an answer."""
+        return len(self._calls)
+
+    def is_stuck(self) -> bool:
+        """Whether calls have waited for a while in which nothing was heard. Switches: no."""
+        if not self._calls:
+            return False
+        oldest = next(iter(self._calls.values()))
+        return monotonic() - max(oldest.started_s, self._heard_s) > STUCK_S
 
     def is_ready(self) -> bool:
         """Whether a call would be sent in this turn of the loop, not queued or rejected."""
@@ -192,6 +208,7 @@ class Connection:
     def _read_answers(self, stream: Stream, decoder: P2pDecoder) -> None:
         def take_read(data: bytes) -> None:
             self._unanswered = 0
+            self._heard_s = monotonic()
             try:
                 messages = decoder.feed(data)
             except BrokenStream as error:

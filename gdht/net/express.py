@@ -74,7 +74,8 @@ class Express:
         self._has_calls = Event()
 
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
-        """Send a request on its way; False when this way does not lead there. Switches: no."""
+        """Send a request on its way, or refuse it when too much waits for whom it needs; False when this way does not
+        lead there. Switches: no."""
         message = pending.message
         if type(message) is not DhtGet:
             return self._put(pending, message, client)  # type: ignore[arg-type]  # it is one or the other
@@ -82,6 +83,9 @@ class Express:
         connection = self._pool.ready(owner) if owner is not None else None
         if owner is None or connection is None:
             return False
+        if connection.under_way > self._load.one_peer_max and connection.is_stuck():
+            client.refuse(pending)
+            return True
         pending.express = True
         connection.send_at_once(GetCall(self, owner, pending, client))
         if not self._is_tended:
@@ -96,10 +100,14 @@ class Express:
         for index, peer in enumerate(plan.peers):
             if peer == me:
                 own = index
-            elif (connection := self._pool.ready(peer)) is not None:
-                ready.append((index, connection))
-            else:
+                continue
+            connection = self._pool.ready(peer)
+            if connection is None:
                 return False
+            if connection.under_way > self._load.one_peer_max and connection.is_stuck():
+                client.refuse(pending)
+                return True
+            ready.append((index, connection))
         pending.express = True
         put = Put(self, plan, pending, client)
         for index, connection in ready:

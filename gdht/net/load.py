@@ -25,6 +25,8 @@ LATE_SHARE_MAX = 0.75
 """When more than this share of them is late, more is under way than is answered in time."""
 RISE = 1.1
 """By so much the bound rises in each `LATE_S` in which not so many are."""
+ONE_PEER_SHARE = 0.75
+"""So much of the bound may be for one other node that says nothing: there must be room for what others are asked."""
 PERIODS_MAX = 100.0
 """Rises at once, after a pause: enough from any bound to the highest."""
 
@@ -40,12 +42,13 @@ class Load:
     """The requests of all clients of one node.
 
     under_way: how many are taken and not answered; who answers one takes it off. under_way_max: how many there may be,
-    at present. Instants are those of `perf_counter()`.
+    at present; one_peer_max: of them for one other node that says nothing. Instants are those of `perf_counter()`.
     """
 
     def __init__(self, under_way_max: int = UNDER_WAY_MAX, under_way_least: int = UNDER_WAY_LEAST) -> None:
         self.under_way = 0
         self.under_way_max: float = under_way_max
+        self.one_peer_max = ONE_PEER_SHARE * under_way_max
         self._most = under_way_max
         self._least = min(under_way_least, under_way_max)
         self._taken = 0
@@ -96,3 +99,4 @@ class Load:
             self._looked_at.clear()
         elif self._looks or periods > 2:  # else nothing has been taken since the bound was lowered
             self.under_way_max = min(self.under_way_max * RISE ** min(periods, PERIODS_MAX), self._most)
+        self.one_peer_max = ONE_PEER_SHARE * self.under_way_max

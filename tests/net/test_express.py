@@ -21,9 +21,10 @@ from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
 from gdht.net.api_server import ApiServer
 from gdht.net.calls import Call
+from gdht.net.connection import STUCK_S
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
-from gdht.net.load import Load
+from gdht.net.load import UNDER_WAY_MAX, Load
 from gdht.net.runtime import GeventRuntime
 from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Later
@@ -405,6 +406,14 @@ def test_a_disk_of_our_own_that_hangs_is_given_up_like_a_silent_peer(gateway, di
 # Too much -------------------------------------------------------------------------------------------------------------
 
 
+def room_for_one_peer(gateway, monkeypatch, calls):
+    """Have only so many calls wait for a peer that says nothing."""
+    monkeypatch.setattr("gdht.net.load.ONE_PEER_SHARE", calls / UNDER_WAY_MAX)
+    load = gateway.server._load
+    load.one_peer_max = calls
+    return load
+
+
 def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gateway, dial, tools, stats):
     gateway.server._load = Load(under_way_max=5)
     gateway.node.owner = None
@@ -420,6 +429,57 @@ def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gatewa
     assert client.read(36) == failure(tools.key(9))
     assert stats.api_requests["get", "not_found"] == 6, "served again at once"
     assert gateway.server._load.under_way == 0
+
+
+@pytest.mark.parametrize("operation", ["get", "put"])
+def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_others(
+    gateway, dial, tools, node, stats, operation, monkeypatch
+):
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    load = room_for_one_peer(gateway, monkeypatch, 3)
+    client, other = dial(gateway), dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(4)))
+    tools.wait_for(lambda: len(late) == 4)
+    gevent.sleep(2 * STUCK_S)
+    more = dial(gateway)
+    ask = tools.get if operation == "get" else lambda key: tools.put(key, b"v", answered=True)
+    more.send(ask(tools.key(4)), ask(tools.key(4)), ask(tools.key(5)))
+    assert more.read(3 * 36) == failure(tools.key(4)) * 2 + failure(tools.key(5))
+    assert stats.api_requests[operation, "overload"] == 3
+    assert [entry[0] for entry in gateway.node.log] == [f"overload {operation}"] * 3
+    assert load.under_way == 4
+    gateway.node.owner = gateway.peers[1]
+    other.send(tools.put(tools.key(6), b"v", answered=True))
+    assert other.read(36) == success(tools.key(6))
+    for ended in late:
+        ended(None)
+    assert client.read(4 * 37) == b"".join(success(tools.key(number), b"o") for number in range(4))
+
+
+def test_however_much_waits_for_a_peer_that_answers_no_more_than_others_is_refused(
+    gateway, dial, tools, node, stats, monkeypatch
+):
+    """It is slow, as all are that have much to do; how much is taken then is decided by time."""
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    room_for_one_peer(gateway, monkeypatch, 3)
+    client = dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(9)))
+    tools.wait_for(lambda: len(late) == 9)
+    gevent.sleep(2 * STUCK_S)
+    late.pop(0)(None)
+    assert client.read(37) == success(tools.key(0), b"o")
+    client.send(tools.get(tools.key(9)))
+    tools.wait_for(lambda: len(late) == 9)
+    for ended in late:
+        ended(None)
+    assert client.read(9 * 37) == b"".join(success(tools.key(number), b"o") for number in range(1, 10))
+    assert stats.api_requests == {("get", "success"): 10}
 
 
 def test_a_silent_put_that_is_refused_takes_no_place_in_the_order(gateway, dial, tools, node):

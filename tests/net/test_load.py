@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from gdht.net.load import LATE_S, Load
+from gdht.net.load import LATE_S, ONE_PEER_SHARE, Load
 
 STEP_S = 0.001
 MOST, LEAST = 2048, 512
@@ -117,6 +117,15 @@ def test_one_node_of_four_that_stands_still_has_nothing_refused_while_there_is_r
     assert world.refused == 0
     assert world.load.under_way_max == MOST
     assert world.load.under_way == len(stuck) == 750
+
+
+def test_what_may_wait_for_one_node_goes_with_the_bound():
+    load = Load()
+    before = load.one_peer_max
+    assert before == ONE_PEER_SHARE * load.under_way_max
+    load._late_share = 1.0
+    load._adjust(LATE_S, answered=600)
+    assert load.one_peer_max == ONE_PEER_SHARE * load.under_way_max < before
 
 
 def test_what_is_remembered_to_be_looked_at_stays_little(world):
