@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 NOTE = "clock"
 RESERVED_S = 10.0
-"""How far ahead stamps are reserved. After a restart, those of this node are at most so far ahead of its wall clock."""
+"""How far ahead stamps are reserved. After a restart, those of this node are at most so far ahead of its wall clock (or
+of the latest stamp of others that it had seen), and by AHEAD_RESERVED_S more for each restart just before."""
 
 RESERVED_LEFT_S = 5.0
 """When less than this is left of the reservation, the next one is written."""
@@ -100,7 +101,7 @@ class Clock:
     def _reserve_more(self, due: int, wall: int) -> None:
         """Write down the next reservation, when it is time. due: the next stamp; wall: what it were by the clock."""
         if self._asked_for < max(wall + RESERVED_LEFT, due + AHEAD_LEFT):
-            self._asked_for = min(max(wall + RESERVED, due + AHEAD_RESERVED), STAMP_MAX)
+            self._asked_for = min(max(self._reserved, wall + RESERVED, due + AHEAD_RESERVED), STAMP_MAX)
             self._write_down(self._asked_for)
 
     def _write_down(self, stamp: int) -> None:

@@ -191,6 +191,20 @@ def test_a_stamp_is_not_reserved_before_that_is_on_the_disk(machine):
     assert clock.reserve()
 
 
+def test_a_reservation_never_takes_the_place_of_a_larger_one(machine):
+    """The disk fails, the wall clock is set back: stamps up to the first reservation may be given all the same."""
+    machine.store = SlowStore()
+    clock = machine.start()
+    clock.reserve()
+    for ended in machine.store.waiting:
+        ended(None)
+    reserved = json.loads(machine.store.note(NOTE))["reserved"]
+    clock._settle(reserved, StoreError("disk", "no space left"))
+    machine.ahead_s -= 60.0
+    clock.reserve()
+    assert json.loads(machine.store.note(NOTE))["reserved"] >= reserved
+
+
 def test_while_the_disk_takes_nothing_no_stamp_is_reserved(machine):
     machine.store = SlowStore()
     clock = machine.start()
