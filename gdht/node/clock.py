@@ -28,13 +28,13 @@ of the latest stamp of others that it had seen), and by AHEAD_RESERVED_S more fo
 RESERVED_LEFT_S = 5.0
 """When less than this is left of the reservation, the next one is written."""
 
-AHEAD_RESERVED_S, AHEAD_LEFT_S = 0.2, 0.1
-"""The same, counted from the last stamp, while stamps are ahead of the wall clock, as they are after a restart. With
-each further restart before the wall clock has come up to them, they are ahead by so much more, and not by another
-RESERVED_S."""
+AHEAD_RESERVED_S = 0.2
+"""The same, counted from the last stamp, while stamps are ahead of the wall clock, as after a restart: at first.
+With each further restart before the wall clock has come up to them, they are ahead by so much more, and not by another
+RESERVED_S. Twice as much is reserved whenever half of it is used up: beside a node whose clock is ahead."""
 
-RESERVED, RESERVED_LEFT, AHEAD_RESERVED, AHEAD_LEFT = (
-    int(seconds * 1000) << COUNTER_BITS for seconds in (RESERVED_S, RESERVED_LEFT_S, AHEAD_RESERVED_S, AHEAD_LEFT_S)
+RESERVED, RESERVED_LEFT, AHEAD_RESERVED = (
+    int(seconds * 1000) << COUNTER_BITS for seconds in (RESERVED_S, RESERVED_LEFT_S, AHEAD_RESERVED_S)
 )
 """All of them in stamps."""
 
@@ -54,6 +54,7 @@ class Clock:
         self._logged = ""
         self.offset_s = rt.wall() - rt.now()
         self._last_stamp = self._reserved = self._asked_for = 0
+        self._ahead = AHEAD_RESERVED
         self._recall()
         self._write_down(self._last_stamp)  # the records of this run are kept by this clock, from the first on
 
@@ -100,8 +101,11 @@ class Clock:
 
     def _reserve_more(self, due: int, wall: int) -> None:
         """Write down the next reservation, when it is time. due: the next stamp; wall: what it were by the clock."""
-        if self._asked_for < max(wall + RESERVED_LEFT, due + AHEAD_LEFT):
-            self._asked_for = min(max(self._reserved, wall + RESERVED, due + AHEAD_RESERVED), STAMP_MAX)
+        is_used_up = self._asked_for < due + self._ahead // 2
+        if is_used_up and self._asked_for:
+            self._ahead = min(2 * self._ahead, RESERVED)
+        if is_used_up or self._asked_for < wall + RESERVED_LEFT:
+            self._asked_for = min(max(self._reserved, wall + RESERVED, due + self._ahead), STAMP_MAX)
             self._write_down(self._asked_for)
 
     def _write_down(self, stamp: int) -> None:

@@ -154,6 +154,19 @@ def test_stamps_that_are_ahead_are_reserved_so_that_few_puts_wait(machine):
     assert machine.store.note(NOTE) != noted
 
 
+@pytest.mark.parametrize("ahead_s", [7.0, 9.7, 12.0, 60.0])
+def test_beside_a_node_whose_clock_is_ahead_few_puts_wait(machine, ahead_s):
+    clock = machine.start()
+    waited = 0
+    for _ in range(120):
+        assert clock.observe(Version(int((machine.wall() + ahead_s) * 1000) << COUNTER_BITS, 99))
+        reserved = clock._reserved  # durable before this put came
+        assert clock.reserve()
+        waited += clock.stamp().stamp > reserved
+        machine.up_s += 0.5
+    assert waited <= 8
+
+
 def test_stamps_are_reserved_ahead_so_that_few_puts_wait(machine):
     clock = machine.start()
     clock.reserve()
