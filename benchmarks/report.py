@@ -60,8 +60,8 @@ with 3 copies, pipelined, is. Each is at its best, and used as its users do:
   beside gdht with as many copies in a ring of 8, and beside gdht with 3 copies in rings of 3. A get ends with the first
   value found, also in the asking node itself; the search that OpenDHT sends out all the same is what bounds its rate. A
   put of a key replaces the value before. The 32 nodes of OpenDHT are 8 processes of 4, those of gdht are 32 processes.
-- The next turn begins when the processes of the one before are idle: OpenDHT works on for 1 to 5 s after its last
-  answer. What it uses then is not in its CPU.
+- After a turn of kademlia or OpenDHT the next one begins when their processes are idle, or after 10 s: OpenDHT works on
+  for 1 to 5 s after its last answer. What it uses then is not in its CPU.
 - A put has succeeded in gdht when a majority of its copies is stored, in kademlia when one is, in OpenDHT when it says
   that it is done. gdht answers a get with the newest version.
 """

@@ -198,6 +198,7 @@ class Connection:
             stream.close()
             raise Refused(f"another node answers at {self.peer.address}: {theirs.peer}")
         self._stream = stream
+        self._heard_s = monotonic()
         self.state = ConnectionState.OPEN
         self.opened = True
         self._stats.peer_connections["outbound"] += 1

@@ -93,9 +93,10 @@ class DiskThread:
 def _let_others_go_first() -> None:
     """Have this thread, when it is woken, not take the processor from the one who woke it.
 
-    That is the loop's, which has the interpreter, too: nothing could be done before both are given back.
+    That is the loop's, which has the interpreter, too: nothing could be done before both are given back. Another policy
+    than the usual one is an operator's choice, and stays.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

@@ -308,9 +308,9 @@ class History:
             cluster.unpause(host)
         cluster.network.options = NetworkOptions(delay=self.plan.delay)
         cluster.network.heal()
-        self._give_new_lists()
         start_s = cluster.now
         cluster.wait_until_left()
+        self._give_new_lists()
         cluster.wait_until_joined(ideal_bound_s(cluster))
         cluster.wait_until_ideal(ideal_bound_s(cluster))
         ideal_s = cluster.now - start_s
