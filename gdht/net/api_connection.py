@@ -280,6 +280,7 @@ class ApiConnection:
     def refuse(self, pending: Pending) -> None:
         """Too much waits already for a node that a request needs: say no at once. Switches: no."""
         self._note_overload(pending.message)
+        self._load.discount(pending)
         self._settle(pending, _failure(pending.message))
 
     def _note_overload(self, message: Message) -> None:

@@ -78,6 +78,12 @@ class Load:
             self._looked_at.append(request)
         return True
 
+    def discount(self, request: Taken) -> None:
+        """The request just taken will be refused: that says nothing of how much is answered in time. Switches: no."""
+        self._taken -= 1
+        if self._looked_at and self._looked_at[-1] is request:
+            self._looked_at.pop()
+
     def _look(self, now_s: float) -> None:
         looked_at = self._looked_at
         while looked_at and looked_at[0].started_s + LATE_S <= now_s:

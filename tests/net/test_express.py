@@ -409,6 +409,7 @@ def test_a_disk_of_our_own_that_hangs_is_given_up_like_a_silent_peer(gateway, di
 def room_for_one_peer(gateway, monkeypatch, calls):
     """Have only so many calls wait for a peer that says nothing."""
     monkeypatch.setattr("gdht.net.load.ONE_PEER_SHARE", calls / UNDER_WAY_MAX)
+    gateway.express.timeout_s = 60.0
     load = gateway.server._load
     load.one_peer_max = calls
     return load

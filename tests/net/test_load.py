@@ -1,6 +1,7 @@
 """How much a node takes at once, in a clock of our own: a bound on time, that some slow ones do not lower."""
 
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,6 +118,16 @@ def test_one_node_of_four_that_stands_still_has_nothing_refused_while_there_is_r
     assert world.refused == 0
     assert world.load.under_way_max == MOST
     assert world.load.under_way == len(stuck) == 750
+
+
+def test_what_is_refused_once_it_was_taken_does_not_count_as_answered():
+    load = Load()
+    request = SimpleNamespace(started_s=1.0, frame=None)
+    assert load.take(request)
+    load.discount(request)
+    load.under_way -= 1
+    assert load._taken - load.under_way == 0
+    assert not load._looked_at
 
 
 def test_what_may_wait_for_one_node_goes_with_the_bound():
