@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -73,11 +74,22 @@ def wait_for_none(problems: Callable[[], Sequence[str]], within_s: float = SETTL
         time.sleep(POLL_S)
 
 
+def ports_of_this_worker() -> Iterator[int]:
+    """Ports below those that outgoing connections take, in any order: none twice, and none of another test process."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(20000 + number, 32000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+    random.shuffle(ports)
+    return cycle(ports)
+
+
+PORTS = ports_of_this_worker()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, below those that outgoing connections take."""
+    """A port that nobody listens on, nor was told by this to listen on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
-        port = random.randrange(20000, 32000)
+        port = next(PORTS)
         with socket.socket(family, socket.SOCK_STREAM) as sock, suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))
