@@ -14,7 +14,7 @@ FAULT_S = 5.0
 PAUSE_S = 0.1
 LOSS = 0.05
 LOST_MIN = 20
-"""Fewer lost packets than this prove nothing."""
+"""Fewer lost packets than this prove nothing; how many it takes the work to lose them is chance."""
 SLOW_CALL_S = 0.02
 """On the slow link calls take three times this, on a good one a tenth."""
 
@@ -67,7 +67,8 @@ def test_a_node_on_a_link_that_loses_packets_stays_in_the_ring(
     before = network.lost_packets
     with network.lossy(ring[3].host, LOSS):
         work(ring, values, FAULT_S)
-    assert network.lost_packets - before > LOST_MIN
+        while network.lost_packets - before < LOST_MIN:
+            work(ring, values, PAUSE_S)
     assert one_ring_problems(ring) == []
 
 
