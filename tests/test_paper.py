@@ -486,7 +486,7 @@ def churned(seed: int) -> Iterator[Cluster]:
         for _ in range(12):
             cluster.run_for(rng.uniform(0.2, 2.0))
             host = rng.choice(cluster.live())
-            if rng.random() < 0.5 and cluster.can_crash(host):
+            if rng.random() < 0.5 and cluster.can_go(host):
                 cluster.crash(host)
             else:
                 cluster.add()

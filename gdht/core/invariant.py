@@ -92,9 +92,13 @@ def is_grown(members: Members, length: int) -> bool:
     return full and len(principals(members)) > length
 
 
-def principal_violations(members: Members, length: int) -> list[Violation]:
-    """There are at least r + 1 principals: the second half of the invariant."""
-    unskipped = principals(members)
+def principal_violations(members: Members, length: int, leaving: Collection[int] = ()) -> list[Violation]:
+    """There are at least r + 1 principals: the second half of the invariant.
+
+    leaving: members that are about to go. They do not count, but what their lists skip is skipped: others may still
+    pull them.
+    """
+    unskipped = [ident for ident in principals(members) if ident not in leaving]
     if len(unskipped) > length:
         return []
     return [Violation("principals", tuple(unskipped), f"{len(unskipped)} of {len(members)} members, need {length + 1}")]
@@ -181,12 +185,18 @@ def check_ideal(members: Members, live: Collection[int], length: int) -> list[Vi
 # The assumption of the proof -----------------------------------------------------------------------------------------
 
 
-def may_fail(members: Members, gone: Collection[int], length: int, *, grown: bool) -> bool:
-    """Whether the proof allows these members to fail now: what is left must still fulfil the invariant."""
-    rest = {ident: member for ident, member in members.items() if ident not in gone}
+def may_fail(
+    members: Members, gone: Collection[int], length: int, *, grown: bool, leaving: Collection[int] = ()
+) -> bool:
+    """Whether the proof allows these members to fail now: what is left must still fulfil the invariant.
+
+    leaving: members that have begun to leave: when they are gone, too.
+    """
+    left = {ident: member for ident, member in members.items() if ident not in gone}
+    rest = {ident: member for ident, member in left.items() if ident not in leaving}
     if len(rest) == len(members):
         return True
-    return bool(rest) and not (check_safety(rest, length) or (grown and principal_violations(rest, length)))
+    return bool(rest) and not (check_safety(rest, length) or (grown and principal_violations(left, length, leaving)))
 
 
 def short_name(ident: int | None) -> str:

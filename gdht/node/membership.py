@@ -300,11 +300,15 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
 # Leaving --------------------------------------------------------------------------------------------------------------
 
 
-def say_goodbye(rt: Runtime, node: NodeState) -> None:
-    """Tell those who have us in their lists, and our successor, that we leave. Switches: yes."""
+def say_goodbye(rt: Runtime, node: NodeState, before: tuple[Peer, ...] = ()) -> None:
+    """Tell those who have us in their lists, and our successor, that we leave. Switches: yes.
+
+    before: who was before us when we began to leave. When our predecessor leaves too, we know nobody there any more.
+    """
     node.parting = True
     node.arc.give_up()
-    others = {peer.ident: peer for peer in (*node.ring.predecessors, *node.ring.successors[:1])}
+    staying = (peer for peer in before if not node.has_left(peer))
+    others = {peer.ident: peer for peer in (*staying, *node.ring.predecessors, *node.ring.successors[:1])}
     for peer, outcome in ask_each(rt, node, [(peer, P2pLeave()) for peer in others.values()]):
         log.debug("said goodbye peer=%s outcome=%s", peer, type(outcome).__name__)
 

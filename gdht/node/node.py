@@ -94,6 +94,7 @@ class Node:
         """Hand all records over within so many seconds, say goodbye and be a member no more. Switches: yes."""
         node, rt = self._node, self._rt
         ends_at_s = rt.now() + deadline_s
+        before = node.ring.predecessors
         if node.is_member:
             node.state = State.LEAVING
             self._tasks.run("remember", lambda: write_memory(node))
@@ -102,7 +103,7 @@ class Node:
             keep_all(rt, node)
         self.stop()
         if node.is_member and node.ring.successors:
-            say_goodbye(rt, node)
+            say_goodbye(rt, node, before)
         node.go()
 
     # Clients and peers -----------------------------------------------------------------------------------------------

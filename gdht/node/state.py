@@ -182,7 +182,10 @@ class NodeState:
         self.known_arcs.forget(peer)
         if peer not in self.ring.predecessors and peer not in self.ring.successors:
             return False
-        self.set_ring(self.ring.without(peer), Cause.GOODBYE)
+        ring = self.ring.without(peer)
+        if not ring.successors:  # our whole list has left: whoever is furthest before us is the next we know
+            ring = ring.with_successors(*reversed(ring.predecessors))
+        self.set_ring(ring, Cause.GOODBYE)
         if self.ring.alone:
             self.lost.add(peer, self.now())  # it may come back and start a ring of its own
             if not self.founder:

@@ -201,15 +201,15 @@ class Cluster:
         """The pointers of every member, by identifier."""
         return dict(self._members)
 
-    def can_crash(self, *hosts: Host) -> bool:
-        """Whether the ring must survive it if these nodes fail now, together with those that are leaving.
+    def can_go(self, *hosts: Host, leaving: bool = False) -> bool:
+        """Whether the ring must survive it if these nodes fail or begin to leave now, together with who is leaving.
 
         Before the ring has grown into what the proof speaks of, only when it is ideal.
         """
         self.observer.note_growth()
         if not self.observer.grown and self.violations():
             return False
-        return self.observer.may_crash({host.peer.ident for host in hosts})
+        return self.observer.may_go({host.peer.ident for host in hosts}, leaving=leaving)
 
     def stranded(self) -> list[Host]:
         """Who never got into the ring, and has a list of which nobody is there any more, or only others like itself."""

@@ -56,7 +56,7 @@ class Rough(Safe):
     def weights(self) -> dict[Callable[[], None], float]:
         return super().weights() | {self.cut: 1.0, self.slow_down: 0.5, self.starve: 0.5, self.bounce: 0.5}
 
-    def may_go(self, *hosts: Host) -> bool:
+    def may_go(self, *hosts: Host, leaving: bool = False) -> bool:  # noqa: ARG002
         return self.cluster.hosts[0] not in hosts
 
 

@@ -145,7 +145,7 @@ class History:
     def leave(self) -> None:
         """Some member begins to leave."""
         host = self.some([host for host in self.cluster.members() if not host.leaving])
-        if host is not None and self.may_go(host):
+        if host is not None and self.may_go(host, leaving=True):
             self.counts["leave"] += 1
             self.cluster.leave(host)
 
@@ -222,9 +222,9 @@ class History:
         for _ in range(self.gets_at_change):
             self.later(self.change_s_max, lambda: None if self.quiet else self.get())
 
-    def may_go(self, *hosts: Host) -> bool:
-        """Whether the ring must survive it if these nodes fail or leave now."""
-        return self.cluster.can_crash(*hosts)
+    def may_go(self, *hosts: Host, leaving: bool = False) -> bool:
+        """Whether the ring must survive it if these nodes fail now, or begin to leave."""
+        return self.cluster.can_go(*hosts, leaving=leaving)
 
     def kill(self, *hosts: Host) -> None:
         """Crash nodes, all at the same moment."""

@@ -48,7 +48,7 @@ class Observer:
         self._grown_since_s: float | None = None
         self._hosts: dict[Process, Host] = {}
         self._watch = SafetyWatch(self.members, length)
-        self._staying = PrincipalCount(length)
+        self._principals = PrincipalCount(length)
 
     # What happens to hosts --------------------------------------------------------------------------------------------
 
@@ -66,14 +66,14 @@ class Observer:
         if not self._safe:
             return
         for ident, _ in gone:
-            self._staying.update(ident, None)
+            self._principals.gone(ident)
         for ident, before in gone:
             if before is not None:
                 self._check(self._watch.changed(ident, before, None))
 
     def leaving(self, host: Host) -> None:
         """The proof counts on it no longer: it says goodbye to some before others."""
-        self._staying.update(host.peer.ident, None)
+        self._principals.leaves(host.peer.ident)
 
     def look(self, process: Process) -> None:
         """After every event of a node: have its pointers changed, and is the ring still safe?
@@ -101,8 +101,7 @@ class Observer:
             self.members[ident] = after
         self._note(host)
         if self._safe:
-            if not host.leaving:
-                self._staying.update(ident, after)
+            self._principals.update(ident, after)
             self._check(self._watch.changed(ident, before, after))
 
     def _judge_suspicions(self, host: Host) -> None:
@@ -120,15 +119,16 @@ class Observer:
 
     # What must hold ---------------------------------------------------------------------------------------------------
 
-    def may_crash(self, idents: set[int]) -> bool:
-        """Whether the ring must survive it if these fail now, together with those that are leaving."""
-        gone = idents | {ident for ident in self.members if ident not in self._staying.members}
-        return may_fail(self.members, gone, self._length, grown=self.grown)
+    def may_go(self, idents: set[int], *, leaving: bool = False) -> bool:
+        """Whether the ring must survive it if these fail or begin to leave now, together with who is leaving."""
+        leavers = self._principals.leaving | idents if leaving else self._principals.leaving
+        gone = set() if leaving else idents
+        return may_fail(self.members, gone, self._length, grown=self.grown, leaving=leavers)
 
     def _check(self, found: list[Violation]) -> None:
         self.note_growth()
-        if self.grown and not self._staying.enough:
-            found = found + principal_violations(self._staying.members, self._length)
+        if self.grown and not self._principals.enough:
+            found = found + principal_violations(self.members, self._length, self._principals.leaving)
         if found:
             raise self._failure(str(InvariantViolated(found)))
 
@@ -136,7 +136,7 @@ class Observer:
         """See whether the ring has been grown for long enough: time alone may tell, so also before a crash."""
         if self.grown:
             return
-        if not self._staying.grown:
+        if not self._principals.grown:
             self._grown_since_s = None
         elif self._grown_since_s is None:
             self._grown_since_s = self._now()

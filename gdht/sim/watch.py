@@ -77,11 +77,16 @@ class SafetyWatch:
 
 
 class PrincipalCount:
-    """How many members are principals, kept up to date change by change; and whether all lists are full."""
+    """How many members are principals, kept up to date change by change; and whether all lists are full.
+
+    Who is leaving does not count; its list does, as long as it is there.
+    """
 
     def __init__(self, length: int) -> None:
         self._length = length
         self._members: dict[int, Member] = {}
+        self.leaving: set[int] = set()
+        """The members that are about to go."""
         self._order: list[int] = []
         self._skips: dict[int, int] = {}
         self._skipped = 0
@@ -100,13 +105,20 @@ class PrincipalCount:
 
     @property
     def members(self) -> Members:
-        """Those counted, by identifier."""
+        """All of them, by identifier."""
         return self._members
 
+    def leaves(self, ident: int) -> None:
+        """A member begins to leave."""
+        if ident in self._members and ident not in self.leaving:
+            self._stop_counting(ident)
+        self.leaving.add(ident)
+
     def update(self, ident: int, member: Member | None) -> None:
-        """A member's pointers changed; None: it is to be left out from now on."""
+        """A member's pointers changed; None: it is no member any more."""
         before = self._members.pop(ident, None)
-        if before is None and member is not None:
+        counts = ident not in self.leaving
+        if before is None and member is not None and counts:
             insort(self._order, ident)
             self._skips[ident] = 0
             self._skip(ident, sum(in_open(ident, start, end) for start, end in self._pairs))
@@ -116,10 +128,18 @@ class PrincipalCount:
             self._members[ident] = member
             self._short += len(member.successors) != self._length
         self._replace_pairs(_pairs(ident, before), _pairs(ident, member))
-        if before is not None and member is None:
-            self._skip(ident, -self._skips[ident])
-            del self._skips[ident]
-            del self._order[bisect_right(self._order, ident) - 1]
+        if before is not None and member is None and counts:
+            self._stop_counting(ident)
+
+    def gone(self, ident: int) -> None:
+        """A node has left, or died: it is no member any more, and counts when it comes back."""
+        self.update(ident, None)
+        self.leaving.discard(ident)
+
+    def _stop_counting(self, ident: int) -> None:
+        self._skip(ident, -self._skips[ident])
+        del self._skips[ident]
+        del self._order[bisect_right(self._order, ident) - 1]
 
     def _replace_pairs(self, old: list[tuple[int, int]], new: list[tuple[int, int]]) -> None:
         if old == new:

@@ -543,6 +543,25 @@ def test_goodbye_goes_to_those_before_us_and_to_our_successor(world):
     assert sorted(world.asked(P2pLeave)) == [10, 20, 40, 50]
 
 
+def test_goodbye_also_goes_to_those_whom_we_forgot_with_the_predecessor_that_left(world, at):
+    """Whoever was before it has us in its list still, and may have nobody else there."""
+    node = world.ideal(10, 20, 30, 40, 50)[2]
+    before = node.node.ring.predecessors
+    node.node.forget(at(20))
+    assert node.node.ring.predecessor is None
+    say_goodbye(node, node.node, before)
+    assert sorted(world.asked(P2pLeave)) == [10, 40, 50]
+
+
+def test_who_hears_the_goodbyes_of_its_whole_list_goes_on_to_who_is_furthest_before_it(world, at):
+    node = world.ideal(10, 20, 30, 40, 50, successor_list_length=2, replication=3, max_replication=3)[0]
+    assert pointers(node) == (50, [20, 30])
+    node.node.forget(at(20))
+    node.node.forget(at(30))
+    assert pointers(node)[1] == [40, 50]
+    assert not node.node.founder
+
+
 def test_who_says_goodbye_answers_for_nothing_while_a_dead_node_has_not_heard_it(world, at):
     """Those that heard it take its successor for the owner at once, and put there what it never sees."""
     node = world.ideal(10, 20, 30, 40, 50)[2]

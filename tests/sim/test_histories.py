@@ -88,6 +88,9 @@ def test_nodes_that_know_they_are_late_seldom_drop_the_living():
         ("what had expired was counted as lost", draw("expiry", 82)),
         ("the last member, with a list of the dead, was taken for a ring", draw("durable", 366)),
         ("a node was to find the ring through a list of the dead", draw("safe", 150)),
+        ("two neighbours left at once, and who knew only them was told by one", draw("expiry", 3020)),
+        ("the injector did not see whom the list of a leaver skips, before another pulled it", draw("safe", 3526)),
+        ("the injector let a node leave whose list a newcomer took", draw("expiry", 3525)),
     ],
     ids=lambda value: "" if isinstance(value, Plan) else value.replace(" ", "_"),
 )

@@ -93,7 +93,7 @@ def churn(seed: int, nodes: int = 8, steps: int = 40) -> None:
                 cluster.add()
                 continue
             host = rng.choice(cluster.live()[1:])
-            if cluster.can_crash(host):
+            if cluster.can_go(host):
                 cluster.crash(host)
         cluster.wait_until_joined()
         cluster.wait_until_ideal(120.0)

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from gdht.core.invariant import Member, check_safety, is_grown, principals
+from gdht.core.invariant import Member, check_safety, is_grown, principal_violations, principals
 from gdht.sim.watch import PrincipalCount, SafetyWatch
 
 LENGTH = 3
@@ -77,3 +77,25 @@ def test_principals_are_counted_as_the_whole_check_finds_them(seed):
         assert count.enough == (len(principals(members)) > LENGTH)
         assert count.grown == is_grown(members, LENGTH)
         assert count.members == members
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_is_leaving_is_not_counted_as_a_principal_but_skips_others(seed):
+    rng = Random(seed)
+    idents = rng.sample(range(1000), 12)
+    members: dict[int, Member] = {}
+    count, leaving = PrincipalCount(LENGTH), set()
+    for _ in range(200):
+        ident, after = some_change(rng, members, idents)
+        members = changed(members, ident, after)
+        count.update(ident, after)
+        if rng.random() < 0.1:
+            leaver = rng.choice(idents)
+            leaving.add(leaver)
+            count.leaves(leaver)
+        if rng.random() < 0.1:
+            gone = rng.choice(idents)
+            members.pop(gone, None)
+            leaving.discard(gone)
+            count.gone(gone)
+        assert count.enough == (not principal_violations(members, LENGTH, leaving))
