@@ -102,7 +102,8 @@ def main() -> None:
     text = page(findings, settings, drawn)
     print(f"\n{text}\nIt took {time.monotonic() - began_s:.0f} s.")
     if findings.failed:
-        raise SystemExit("\n".join(["not written, for this failed:", *findings.failed]))
+        written = "; the report is not written" if options.write else ""
+        raise SystemExit("\n".join([f"failed{written}:", *findings.failed]))
     if options.write:
         options.write.write_text(text)
 

@@ -58,7 +58,7 @@ class ApiNode(Protocol):
     def try_put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome | None: ...
     def get(self, key: bytes) -> GetOutcome: ...
     def put(self, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome: ...
-    def note_overload(self, operation: str, key: bytes) -> None: ...
+    def note_overload(self, operation: str, key: bytes, detail: str) -> None: ...
 
 
 class Pending:
@@ -274,19 +274,19 @@ class ApiConnection:
 
     def _shed(self, message: Message, started_s: float) -> None:
         """More is under way than this node can be expected to answer in time: say no at once."""
-        self._note_overload(message)
+        self._note_overload(message, "too many requests")
         self._answer(message, started_s, _failure(message))
 
     def refuse(self, pending: Pending) -> None:
         """Too much waits already for a node that a request needs: say no at once. Switches: no."""
-        self._note_overload(pending.message)
+        self._note_overload(pending.message, "too many requests for a node that does not answer")
         self._load.discount(pending)
         self._settle(pending, _failure(pending.message))
 
-    def _note_overload(self, message: Message) -> None:
+    def _note_overload(self, message: Message, detail: str) -> None:
         operation = _operation(message)
         self._stats.api_requests[operation, "overload"] += 1
-        self._node.note_overload(operation, message.key)
+        self._node.note_overload(operation, message.key, detail)
 
     def answer_get(self, pending: Pending, value: bytes) -> None:
         """A GET that went the express way has its value, if the long way was not sooner. Switches: no."""

@@ -14,7 +14,8 @@ UNDER_WAY_MAX = 2048
 """Requests of all clients that wait for other nodes or the disk; what comes beyond is answered with FAILURE at once.
 With four times as many, calls to other nodes time out on a busy machine, and each that does makes more work."""
 UNDER_WAY_LEAST = 512
-"""So many may be under way however long they take: all that eight clients can have under way."""
+"""So many may be under way however long they take, all that eight clients can have under way; but not all for one other
+node that says nothing."""
 LATE_S = 0.1
 """A request that is not answered after so long is late."""
 LOOK_S = LATE_S / 16

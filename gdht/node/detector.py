@@ -41,7 +41,7 @@ def reach(rt: Runtime, node: NodeState, peer: Peer, request: Request, patience: 
                 break
         except GdhtError as error:
             if isinstance(error, RemoteError):  # no member, or not willing; but in time
-                _keeps_up(node, doubted=attempt > 0)
+                _note_answer(node, doubted=attempt > 0)
             if is_dead(error):
                 log.debug("peer given up peer=%s error=%s", peer, error)
                 return None
@@ -71,14 +71,14 @@ def lives(rt: Runtime, node: NodeState, peer: Peer, patience: int = PATIENCE) ->
 
 
 def _trust(node: NodeState, peer: Peer, *, doubted: bool) -> None:
-    _keeps_up(node, doubted=doubted)
+    _note_answer(node, doubted=doubted)
     if doubted:
         log.info("peer slow, but alive peer=%s", peer)
         node.stats.suspicions["refuted"] += 1
 
 
-def _keeps_up(node: NodeState, *, doubted: bool) -> None:
-    """Whether we keep up, by an answer that came: in time, or once we had begun to doubt that it would."""
+def _note_answer(node: NodeState, *, doubted: bool) -> None:
+    """An answer came: in time, so we keep up, or once we had begun to doubt that it would, so we do not."""
     if doubted:
         node.health.doubted_wrongly()
     else:

@@ -160,9 +160,9 @@ class Node:
         """When a request begins, by the Runtime's clock. Switches: no."""
         return self._rt.now()
 
-    def note_overload(self, operation: str, key: bytes) -> None:
-        """A client's request was refused, as too many are under way. Switches: no."""
-        self._node.failures.note(self._node.clock.wall_s(), operation, key, "overload", "too many requests", 0.0)
+    def note_overload(self, operation: str, key: bytes, detail: str) -> None:
+        """A client's request was refused, as too many are under way: all in all, or for one peer. Switches: no."""
+        self._node.failures.note(self._node.clock.wall_s(), operation, key, "overload", detail, 0.0)
 
     def find_successor(self, ident: int) -> Found:
         """The owner of an identifier by its own word, and how it was found. Switches: yes. Raises: LookupFailed."""

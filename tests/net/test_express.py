@@ -121,8 +121,8 @@ class Gateway(FakeNode):
     def is_late(self, owner, seconds):
         return seconds > self.patience_s
 
-    def note_overload(self, operation, key):
-        self.log.append((f"overload {operation}", key))
+    def note_overload(self, operation, key, detail):
+        self.log.append((f"overload {operation}", key, detail))
 
     def handle(self, sender, request):
         answer = super().handle(sender, request)
@@ -424,7 +424,7 @@ def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gatewa
     assert client.read(36 * 8) == b"".join(failure(tools.key(number)) for number in range(8))
     assert stats.api_requests == {("get", "not_found"): 5, ("get", "overload"): 3}
     assert [entry for entry in gateway.node.log if "overload" in entry[0]] == [
-        ("overload get", tools.key(number)) for number in (5, 6, 7)
+        ("overload get", tools.key(number), "too many requests") for number in (5, 6, 7)
     ]
     client.send(tools.get(tools.key(9)))
     assert client.read(36) == failure(tools.key(9))
@@ -450,7 +450,9 @@ def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_ot
     more.send(ask(tools.key(4)), ask(tools.key(4)), ask(tools.key(5)))
     assert more.read(3 * 36) == failure(tools.key(4)) * 2 + failure(tools.key(5))
     assert stats.api_requests[operation, "overload"] == 3
-    assert [entry[0] for entry in gateway.node.log] == [f"overload {operation}"] * 3
+    assert [(what, why) for what, _, why in gateway.node.log] == [
+        (f"overload {operation}", "too many requests for a node that does not answer")
+    ] * 3
     assert load.under_way == 4
     gateway.node.owner = gateway.peers[1]
     other.send(tools.put(tools.key(6), b"v", answered=True))

@@ -36,7 +36,9 @@ def run(options: Options, progress: Progress) -> Report:
     """Grow a ring, set it in motion, and wait for its order. Raises: SimulationFailed."""
     replay = f"gdht simulate --nodes {options.nodes} --minutes {options.minutes:g} --churn {options.churn:g}"
     with Cluster(options.seed, replay=f"{replay} --seed {options.seed}") as cluster:
-        ring = MovingRing(cluster, Rates(options.churn), _leave_or_crash(cluster), partial(cluster.can_go, leaving=True))
+        ring = MovingRing(
+            cluster, Rates(options.churn), _leave_or_crash(cluster), partial(cluster.can_go, leaving=True)
+        )
         ring.grow(options.nodes, progress)
         ring.settle(SETTLE_ROUNDS, progress)
         messages = cluster.network.messages
