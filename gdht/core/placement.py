@@ -38,6 +38,11 @@ def role(ring: Ring, ident: int, replication: int) -> Role:
     return Role.REPLICA if index < replication else Role.MISPLACED
 
 
+def copies_in(ring: Ring, replication: int) -> int:
+    """How many copies there are of a record: no more than nodes, where this node knows that there are no more."""
+    return min(replication, len(ring.successors) + 1) if ring.spans else replication
+
+
 def quorum(word: str, replicas: int) -> int:
     """How many of `replicas` must have stored a record before a put has succeeded. word: one, majority or all.
 

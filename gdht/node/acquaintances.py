@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gdht.core.ident import ident_hex
 from gdht.core.messages import P2pAck, P2pPing
 from gdht.core.peer import Peer
+from gdht.errors import StoreError
 from gdht.node.ask import ask_each
 from gdht.node.lost import LOST_MAX
 from gdht.node.runtime import Runtime
@@ -69,6 +70,20 @@ def remember(rt: Runtime, node: NodeState) -> None:
     if rt.now() >= due_s or _says_alone(node.store.note(NOTE)) != _is_whole_ring(node):
         write_memory(node)
         node.remembered_at_s = rt.now()
+
+
+def remember_others(node: NodeState) -> None:
+    """We are no longer alone: write that down now, so that it is durable before whatever is stored from now on.
+
+    Else, after a crash of all, we would take ourselves for the whole ring, and know of nobody to look for. Where it
+    cannot be written, `remember` tries again. Switches: no.
+    """
+    if node.awaits_others and not _says_alone(node.store.note(NOTE)):
+        return  # what we knew before is worth more
+    try:
+        write_memory(node)
+    except StoreError as error:
+        log.warning("that we are no longer alone is not written down yet: %s", error)
 
 
 def write_memory(node: NodeState) -> None:

@@ -7,6 +7,7 @@ assignment replaces a whole immutable value, so nobody ever sees half a change.
 
 import logging
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gdht.config import DhtConfig
@@ -103,6 +104,7 @@ class NodeState:
         self.awaited: tuple[Peer, ...] = ()
         self.awaited_until_s = -math.inf
         self.remembered_at_s = -math.inf
+        self.when_joined: Callable[[], None] = lambda: None  # called when we are no longer alone
         self.lost = LostPeers()
         self.met: Peer | None = None
         self._last_met: tuple[Peer | None, float] = None, 0.0
@@ -225,6 +227,8 @@ class NodeState:
             return
         old, self.ring = self.ring, ring
         self.arc.follow(ring)
+        if old.alone and not ring.alone:
+            self.when_joined()  # before anything is stored as a member of this ring
         self._follow_neighbours(old)
         self.journal.ring_changed(self.clock.wall_s(), old, ring, cause)
         if old.first_successor != ring.first_successor:

@@ -92,6 +92,7 @@ class Clients:
         by_express = self.puts % EXPRESS == 0
 
         def run() -> None:
+            put.taken_s = self.cluster.now
             if by_express:
                 outcome = express.put(rt, node, key, put.value, ttl_s, timeout_s)
             else:

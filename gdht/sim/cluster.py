@@ -312,10 +312,10 @@ class Cluster:
         return [host for host in self.live() if host.leaving]
 
     def _usual_list(self, host: Host) -> list[Host]:
-        """The bootstrap list of a sensible operator: the first node of all, then some members."""
+        """The bootstrap list of a sensible operator: the first node of all, even if it is away; then some members."""
         others = [other for other in self.members() or self.live() if other is not host]
         some = self.rng.sample(others, min(len(others), BOOTSTRAP_MEMBERS))
-        return list(dict.fromkeys([*self.hosts[:1], *some])) if some else []
+        return list(dict.fromkeys([*self.hosts[:1], *some]))
 
     def _start(self, host: Host, bootstrap: list[Host]) -> None:
         host.runs += 1

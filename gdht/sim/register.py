@@ -19,6 +19,8 @@ class Put:
     """One put. node: through which run of which node; no two puts through the same have stamps in the wrong order.
 
     ended_s: infinite while it is under way. acknowledged: how many nodes must hold it, as it succeeded; 0: it did not.
+    taken_s: when its node took it up, from when its life counts; later than it was sent where the node is slow, or
+    stands still. None: at once.
     """
 
     value: bytes
@@ -27,6 +29,12 @@ class Put:
     ttl_s: float
     ended_s: float = inf
     acknowledged: int = 0
+    taken_s: float | None = None
+
+    @property
+    def life_since_s(self) -> float:
+        """From when its life counts."""
+        return self.started_s if self.taken_s is None else self.taken_s
 
 
 class Get(NamedTuple):
@@ -94,7 +102,7 @@ class Register:
     def overdue_s(self, value: bytes, now_s: float) -> float:
         """For how long the life of a value has been over; infinite when nobody put it, negative while it lives."""
         put = self._source(value)
-        return now_s - put.started_s - put.ttl_s if put else inf
+        return now_s - put.life_since_s - put.ttl_s if put else inf
 
     def _source(self, value: bytes) -> Put | None:
         return next((put for put in self.puts if put.value == value), None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gdht.core.ident import IDENTS
-from gdht.core.placement import Role, position, quorum, role, view_of
+from gdht.core.placement import Role, copies_in, position, quorum, role, view_of
 
 idents = st.sets(st.integers(0, IDENTS - 1), min_size=1, max_size=12).map(sorted)
 anywhere = st.integers(0, IDENTS - 1)
@@ -35,6 +35,13 @@ def test_every_record_has_exactly_its_holders(ideal_rings, order, ident, length,
     assert roles.count(Role.OWNED) == 1
     assert roles.count(Role.REPLICA) == holders - 1
     assert roles.count(Role.MISPLACED) == len(order) - holders
+
+
+@given(idents, lengths, st.integers(1, 9))
+def test_there_are_as_many_copies_as_nodes_once_a_node_knows_all(ideal_rings, order, length, replication):
+    for ring in ideal_rings(order, length).values():
+        all_known = len(order) <= length
+        assert copies_in(ring, replication) == (min(replication, len(order)) if all_known else replication)
 
 
 @given(idents, lengths)

@@ -1,5 +1,7 @@
 """Whom a node writes down for its next run, what it makes of the note then, and how it looks for them."""
 
+from functools import partial
+
 import pytest
 
 from gdht.core.messages import P2pPing
@@ -16,6 +18,7 @@ from gdht.node.acquaintances import (
     known_peers,
     recall,
     remember,
+    remember_others,
     write_memory,
 )
 from gdht.node.journal import Cause
@@ -137,6 +140,53 @@ def test_that_it_is_no_longer_alone_is_written_at_once(world, at):
     actor.node.set_ring(actor.node.ring.with_successors(at(110)), Cause.PULLED)
     remember(actor, actor.node)
     assert recall(actor.node) == ((at(110),), 1, False)
+
+
+def joined(world, at, *, awaited=()):
+    """A founder at 100 that waits for these from its last run, and was joined by 110; with the hook of a whole node."""
+    actor = world.add(100)
+    actor.node.when_joined = partial(remember_others, actor.node)
+    actor.node.awaited, actor.node.awaited_until_s = awaited, 30.0
+    found_ring(actor.node)
+    return actor
+
+
+def test_it_is_written_before_anything_is_stored_in_the_ring(world, at):
+    """A ring of two may crash as a whole before the next round of maintenance."""
+    actor = joined(world, at)
+    remember(actor, actor.node)
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    assert recall(actor.node) == ((at(110),), 1, False)
+
+
+def test_so_it_is_by_a_founder_that_had_not_written_anything_yet(world, at):
+    actor = joined(world, at)
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    assert recall(actor.node) == ((at(110),), 1, False)
+
+
+def test_but_who_still_waits_for_others_keeps_what_it_knew_of_them(world, at):
+    actor = joined(world, at, awaited=(at(120),))
+    actor.node.store.write_note(NOTE, f"1 ring 1\n{120:064x} host:120".encode())
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    assert idents(recall(actor.node).peers) == [120]
+
+
+def test_where_it_cannot_be_written_at_once_the_node_goes_on_and_tries_again(world, at, caplog):
+    actor = joined(world, at)
+    remember(actor, actor.node)
+    write_note = actor.node.store.write_note
+
+    def fail(_name, _content):
+        raise StoreError("disk", "Input/output error")
+
+    actor.node.store.write_note = fail
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    assert "not written down yet" in caplog.text
+    assert recall(actor.node).alone
+    actor.node.store.write_note = write_note
+    remember(actor, actor.node)
+    assert not recall(actor.node).alone
 
 
 @pytest.mark.parametrize("state", [State.JOINING, State.ISOLATED])

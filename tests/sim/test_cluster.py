@@ -68,6 +68,19 @@ def test_a_node_waits_for_its_bootstrap_for_as_long_as_it_takes():
         cluster.wait_until_ideal(IDEAL_BOUND_S)
 
 
+def test_a_newcomer_founds_no_ring_while_all_others_are_away():
+    """Its operator names the first node, as all do; else there would be two rings."""
+    with Cluster(1) as cluster:
+        first = cluster.add()
+        cluster.crash(first)
+        newcomer = cluster.add()
+        cluster.run_for(60.0)
+        assert newcomer.node.state is State.JOINING
+        cluster.restart(first)
+        cluster.wait_until_joined()
+        cluster.wait_until_ideal(IDEAL_BOUND_S)
+
+
 # Small rings, in every order ------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,13 @@ def test_a_value_is_there_until_its_life_is_over_and_not_after():
     assert "been over for 2.100 s" in wrong([OLD], b"old", 102.1, margins=margins)
 
 
+def test_a_life_counts_from_when_the_node_took_the_put_up():
+    slow = put(b"slow", 3.0, 6.0, ttl=10.0)
+    slow.taken_s = 5.0
+    assert wrong([slow], b"slow", 15.0) == ""
+    assert "been over for 0.100 s" in wrong([slow], b"slow", 15.1)
+
+
 def test_nobody_has_to_find_what_another_put_may_have_replaced_that_is_over():
     brief = put(b"brief", 3.0, 4.0, ttl=10.0, copies=0)
     assert wrong([OLD, brief], None, 20.0) == ""

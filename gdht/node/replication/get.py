@@ -9,7 +9,7 @@ from gdht.core.ident import key_ident
 from gdht.core.lookup import Found
 from gdht.core.messages import FailureReason, P2pFailure, P2pGet, P2pPut, P2pSuccess
 from gdht.core.peer import Peer
-from gdht.core.placement import quorum
+from gdht.core.placement import copies_in, quorum
 from gdht.errors import LookupFailed
 from gdht.node.ask import ask_each
 from gdht.node.replication.hedge import Copies, ask_owner
@@ -144,8 +144,8 @@ def _read_replicas(
 
     peers: the owner first; one that is not sure of its arc is asked again, for whatever copy it has. owner_reply:
     None when the true owner is dead and its heir, the first of the peers, has not noticed yet: then a copy will do, but
-    that there is none is no answer. Nor is a copy while so many are silent, or not back yet, that they may hold a newer
-    one.
+    that there is none is no answer. Nor is a copy while so many are silent, unknown or not back yet that they may hold
+    a newer one.
     """
     peers = peers[: node.config.max_replication]
     unsure = isinstance(owner_reply, P2pFailure) and owner_reply.reason == FailureReason.NOT_HERE_YET
@@ -166,8 +166,9 @@ def _read_replicas(
     replication = newest.copy.replication
     holders = peers[:replication]
     _repair_after_read(rt, node, newest, tuple(peer for peer in readings.behind if peer in holders))
-    missed = sum(peer in holders for peer in readings.silent)
-    if unsure:  # the ring may only be coming back: who holds no copy may never have been meant to
+    unknown = max(copies_in(node.ring, replication) - len(holders), 0)
+    missed = sum(peer in holders for peer in readings.silent) + unknown
+    if unsure or owner_reply is None:  # those asked may not be those who were meant to hold a copy
         missed = max(missed, replication - len(readings.copies))
     if missed < quorum(node.config.write_quorum, replication):
         return _outcome(newest.at(rt.now()))

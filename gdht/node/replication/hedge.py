@@ -12,6 +12,7 @@ from gdht.core.ident import key_ident
 from gdht.core.lookup import Found
 from gdht.core.messages import P2pGet, P2pGetSuccessor, P2pReplySuccessor, Request
 from gdht.core.peer import Peer
+from gdht.core.placement import copies_in
 from gdht.errors import GdhtError
 from gdht.node.ask import ask_each, is_dead, note_time
 from gdht.node.replication.readings import Reading, Readings, needed_without_owner
@@ -78,9 +79,7 @@ class Hedge:
         self._asked: list[tuple[Peer, float]] = [(found.owner, rt.now())]  # by index; and when
         self._copies_asked = {found.owner.ident}
         self._line: tuple[Peer, ...] = ()  # the owner and those after it, once that is sure
-        self._replicas = node.config.max_replication
-        if node.ring.spans:
-            self._replicas = min(self._replicas, len(node.ring.successors) + 1)
+        self._replicas = copies_in(node.ring, node.config.max_replication)
         self._needed = needed_without_owner(node.config.write_quorum, self._replicas)
         self._readings = Readings()
 

@@ -11,7 +11,7 @@ from gdht.core.ident import key_ident
 from gdht.core.lookup import Found
 from gdht.core.messages import VALUE_BYTES_MAX, FailureReason, P2pFailure, P2pPut, P2pSuccess, RecordCopy, Request
 from gdht.core.peer import Peer
-from gdht.core.placement import quorum, view_of
+from gdht.core.placement import copies_in, quorum, view_of
 from gdht.core.records import TTL_S_MAX, Version
 from gdht.core.values import make
 from gdht.errors import CallTimeout, LookupFailed, StoreError
@@ -57,13 +57,14 @@ def _noted(rt: Runtime, node: NodeState, key: bytes, since_s: float, outcome: Pu
 
 
 def _put(rt: Runtime, node: NodeState, key: bytes, value: bytes, ttl_s: int, replication: int) -> PutOutcome:
+    since_s = rt.now()
     if not node.is_member:
         return PutOutcome("error", 0, 0, f"this node is {node.state.value}")
     if len(value) > VALUE_BYTES_MAX:
         return PutOutcome("invalid", 0, 0, f"{len(value)} bytes are more than {VALUE_BYTES_MAX}")
     if not _reserve_stamps(rt, node):
         return _no_stamp(node)
-    return _put_copy(rt, node, new_copy(node, key, value, ttl_s, replication))
+    return _put_copy(rt, node, new_copy(node, key, value, ttl_s, replication), since_s)
 
 
 def _reserve_stamps(rt: Runtime, node: NodeState) -> bool:
@@ -149,14 +150,17 @@ class Begun(NamedTuple):
 
 def finish_put(rt: Runtime, node: NodeState, begun: Begun) -> PutOutcome:
     """`put`, after a first attempt that did not settle it. Switches: yes."""
-    return _noted(rt, node, begun.copy.key, begun.since_s, _put_copy(rt, node, begun.copy, begun))
+    return _noted(rt, node, begun.copy.key, begun.since_s, _put_copy(rt, node, begun.copy, begun.since_s, begun))
 
 
-def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy, begun: Begun | None = None) -> PutOutcome:
-    """Write until a quorum has it, in a version that is the newest and with all that is known of older copies."""
+def _put_copy(rt: Runtime, node: NodeState, copy: RecordCopy, since_s: float, begun: Begun | None = None) -> PutOutcome:
+    """Write until a quorum has it, in a version that is the newest and with all that is known of older copies.
+
+    since_s: from when its life counts.
+    """
     search = Search(rt, node, "put")
     outcome = PutOutcome("error", 0, copy.replication, "no attempt was made")
-    aging = Aging(begun.since_s if begun else rt.now(), copy)
+    aging = Aging(since_s, copy)
     for _ in search.attempts(rt):
         if begun is not None:
             found = search.begin(node, begun.peers)
@@ -248,7 +252,7 @@ def _judge(
         search.note(node, peer, outcome)
         unreached |= not isinstance(outcome, P2pFailure)
         displaced |= peer == owner and _is_displaced(outcome)
-    wanted = min(copy.replication, len(node.ring.successors) + 1) if node.ring.spans else copy.replication
+    wanted = copies_in(node.ring, copy.replication)
     enough = owner_stored and len(stored) >= quorum(node.config.write_quorum, wanted)  # reads ask the owner first
     result = PutOutcome("success" if enough else "quorum", len(stored), wanted, "" if enough else search.detail)
     return Round(

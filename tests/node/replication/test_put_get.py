@@ -19,6 +19,7 @@ from gdht.core.messages import (
     P2pSuccess,
 )
 from gdht.core.records import CLOCK_AHEAD_S_MAX, STAMP_MAX, Version
+from gdht.errors import PeerUnreachable
 from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring
 from gdht.node.replication.copies import to_copy
@@ -442,6 +443,31 @@ def test_a_copy_is_no_answer_while_those_that_are_silent_may_hold_a_newer_one(wo
     assert get_35(ring[0]).value == b"new"
 
 
+def test_with_the_owner_dead_a_copy_is_no_answer_where_too_few_others_are_known(world, ring, at):
+    """Its heir, the only one known, may have been away when the value was replaced."""
+    lines = [(40,), (50,), (50, 60)]
+
+    def predecessor(_request):
+        return P2pReplySuccessor(35, True, tuple(map(at, lines.pop(0) if lines[1:] else lines[0])), 30)
+
+    def heir(request):
+        if isinstance(request, P2pGetSuccessor):
+            return P2pReplySuccessor(35, False, (at(30),), 30)
+        if isinstance(request, P2pGetNeighbours):
+            return P2pReplyNeighbours((at(40),), (at(60),))
+        if request.as_owner:
+            return P2pFailure(request.key, FailureReason.NOT_RESPONSIBLE, "")
+        return P2pSuccess(request.key, 60_000, 3, version(world), b"old")
+
+    world.script(30, predecessor)
+    world.script(40, PeerUnreachable("connection refused"))
+    world.script(50, heir)
+    ring[5].keep(35, b"new", age_ms=-5)
+    ring[0].node.known_arcs.clear()
+    ring[0].node.set_ring(ring[0].node.ring.with_successors(at(20), at(30)), Cause.PULLED)
+    assert get_35(ring[0]).value == b"new"
+
+
 def test_a_copy_is_better_than_nothing_when_the_others_stay_silent(world, ring):
     for actor in ring[3:6]:
         actor.node.arc.doubt()
@@ -527,6 +553,20 @@ def test_the_time_an_attempt_took_is_taken_off_the_life(world, ring):
     assert waited_s >= 2.0
     held = ring[4].node.store.get((35).to_bytes(32, "big"), ring[4].node.clock.lives_s())
     assert held.ttl_ms(ring[4].node.clock.lives_s()) <= 60_000 - 2000
+
+
+def test_the_time_that_a_put_waited_for_its_stamp_is_taken_off_its_life(world, ring):
+    """Stamps are reserved on disk, which may be slow."""
+    clock, reserve = ring[0].node.clock, ring[0].node.clock.reserve
+
+    def slowly():
+        return world.clock_s >= 1.5 and reserve()
+
+    clock.reserve = slowly
+    assert put_35(ring[0], ttl_s=60) == SUCCESS_3
+    lives_s = ring[3].node.clock.lives_s()
+    held = ring[3].node.store.get((35).to_bytes(32, "big"), lives_s)
+    assert 58_000 < held.ttl_ms(lives_s) <= 58_500
 
 
 # Without a switch -----------------------------------------------------------------------------------------------------
