@@ -61,7 +61,7 @@ class Result:
 
     @classmethod
     def parse(cls, line: str) -> "Result":
-        """From what the generator printed."""
+        """From what the generator printed. Raises: ValueError, TypeError, KeyError when it is something else."""
         fields: dict[str, Any] = json.loads(line)
         return cls(cpu_s=fields.pop("cpu_seconds"), **fields)
 
@@ -114,11 +114,17 @@ class Load:
 
     def result(self) -> tuple[Result, list[Slice]]:
         """Wait for its end; what it measured. Raises: LoadError."""
-        out, errors = self._process.communicate(timeout=self._timeout_s)
+        try:
+            out, errors = self._process.communicate(timeout=self._timeout_s)
+        except subprocess.TimeoutExpired:
+            raise LoadError(f"the load generator has not ended after {self._timeout_s:g} s") from None
         if self._process.returncode:
             raise LoadError(errors.strip() or f"ended with {self._process.returncode}")
-        *slices, last = out.splitlines()
-        return Result.parse(last), [Slice(**json.loads(line)) for line in slices]
+        try:
+            *slices, last = out.splitlines()
+            return Result.parse(last), [Slice(**json.loads(line)) for line in slices]
+        except (ValueError, TypeError, KeyError) as error:
+            raise LoadError(f"the load generator printed no result ({error!r}): {out[:200]!r}") from error
 
 
 def load(requests: Path, addresses: Sequence[str], shape: Shape, seconds: float, *options: str) -> Result:

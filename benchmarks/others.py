@@ -138,7 +138,10 @@ def install(requirement: str, directory: Path) -> None:
     fresh = directory.with_name(f"{directory.name}.new")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--upgrade"]
     command += ["--target", str(fresh), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        raise MissingError(f"{requirement}: pip has not ended after {INSTALL_S_MAX:g} s") from None
     if done.returncode:
         raise MissingError(f"{requirement}: pip cannot install it: {done.stderr.strip().splitlines()[-1:]}")
     fresh.replace(directory)

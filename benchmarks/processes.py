@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None)
 
 
 class StartError(Exception):
-    """A process did not say that it is ready; the message has its last words."""
+    """A process did not say what was expected, or has ended; the message has its last words."""
 
 
 def _die_with_parent() -> None:
@@ -52,10 +52,13 @@ class Child:
         return self._process.pid
 
     def say(self, line: str) -> None:
-        """Write one line to its standard input."""
+        """Write one line to its standard input. Raises: StartError when it has ended."""
         assert self._process.stdin
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise StartError(f"{self._name} has ended; it said: {self._last_words()}") from None
 
     def line(self, timeout_s: float = READY_S_MAX) -> str:
         """Its next line. Raises: StartError when there is none in time."""

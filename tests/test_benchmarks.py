@@ -3,6 +3,7 @@
 Nothing here expects a speed.
 """
 
+import os
 import shutil
 import socket
 import struct
@@ -207,6 +208,20 @@ def test_a_rate_does_not_go_with_once(tmp_path):
         once(written(tmp_path, get_frame(key(1))), "127.0.0.1:1", "--rate", "10")
 
 
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [("sleep 30", "not ended after 0.2 s"), ("echo nonsense", "no result"), ("echo {}", "no result")],
+)
+def test_a_generator_that_does_not_do_what_it_should_is_an_error_of_this_run(tmp_path, monkeypatch, program, said):
+    fake = tmp_path / "load"
+    fake.write_text(f"#!/bin/sh\nexec {program}\n")
+    fake.chmod(0o700)
+    monkeypatch.setattr("generator.compile_c", lambda _name: fake)
+    monkeypatch.setattr("generator.RUN_S_MAX", 0.2)
+    with pytest.raises(LoadError, match=said):
+        load(tmp_path, [], Shape(1, 1), 0.0)
+
+
 # The servers to compare with ------------------------------------------------------------------------------------------
 
 
@@ -235,6 +250,15 @@ def test_children_do_not_outlive_the_block():
     host, port = served.addresses[0].split(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
+
+
+def test_a_child_that_has_ended_is_an_error_with_its_last_words(children):
+    child = children.start([sys.executable, "-c", "raise SystemExit('no such ring')"])
+    with pytest.raises(StartError, match="no such ring"):
+        child.expect("ready")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(StartError, match=r"has ended; it said: no such ring"):
+        child.say("go")
 
 
 def test_the_programs_say_how_they_are_used():

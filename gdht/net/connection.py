@@ -28,8 +28,8 @@ QUEUED_BYTES_MAX = 16 * 1024 * 1024
 SEND_TIMEOUT_S = 15.0
 SILENT_TIMEOUTS_MAX = 3
 """So many calls without an answer, and nothing else heard meanwhile: the connection is taken for dead."""
-STUCK_S = 0.05
-"""A peer that has calls to answer and says nothing for so long stands still, or is about to."""
+STANDSTILL_S = 0.1
+"""A peer that has calls to answer and says nothing for so long stands still, or may: what it answers now is late."""
 YOUNG_S = 0.005
 """Calls that have waited for less are let alone."""
 REQUEST_IDS = 1 << 32
@@ -84,12 +84,12 @@ class Connection:
         """How many calls wait for an answer."""
         return len(self._calls)
 
-    def is_stuck(self) -> bool:
+    def stands_still(self) -> bool:
         """Whether calls have waited for a while in which nothing was heard. Switches: no."""
         if not self._calls:
             return False
         oldest = next(iter(self._calls.values()))
-        return monotonic() - max(oldest.started_s, self._heard_s) > STUCK_S
+        return monotonic() - max(oldest.started_s, self._heard_s) > STANDSTILL_S
 
     def is_ready(self) -> bool:
         """Whether a call would be sent in this turn of the loop, not queued or rejected."""

@@ -83,7 +83,7 @@ class Express:
         connection = self._pool.ready(owner) if owner is not None else None
         if owner is None or connection is None:
             return False
-        if connection.under_way > self._load.one_peer_max and connection.is_stuck():
+        if connection.under_way > self._load.one_peer_max and connection.stands_still():
             client.refuse(pending)
             return True
         pending.express = True
@@ -104,7 +104,7 @@ class Express:
             connection = self._pool.ready(peer)
             if connection is None:
                 return False
-            if connection.under_way > self._load.one_peer_max and connection.is_stuck():
+            if connection.under_way > self._load.one_peer_max and connection.stands_still():
                 client.refuse(pending)
                 return True
             ready.append((index, connection))

@@ -21,7 +21,6 @@ from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
 from gdht.net.api_server import ApiServer
 from gdht.net.calls import Call
-from gdht.net.connection import STUCK_S
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import UNDER_WAY_MAX, Load
@@ -145,7 +144,7 @@ def gateway(stack, pool, stats, serve_peers):
     server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, load, express)
     server.start()
     stack.callback(server.stop, 0)
-    return SimpleNamespace(node=node, peers=peers, server=server, express=express, address=server.address)
+    return SimpleNamespace(node=node, peers=peers, server=server, express=express, pool=pool, address=server.address)
 
 
 def answer_with(node, answer):
@@ -415,6 +414,19 @@ def room_for_one_peer(gateway, monkeypatch, calls):
     return load
 
 
+def stand_still(gateway, dial, tools, node, gets):
+    """Have the owner take so many GETs of a client, the first keys, and stand still; the client, and what ends each."""
+    late = []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    client = dial(gateway)
+    client.send(*(tools.get(tools.key(number)) for number in range(gets)))
+    tools.wait_for(lambda: len(late) == gets)
+    tools.wait_for(gateway.pool.ready(gateway.node.owner).stands_still)
+    return client, late
+
+
 def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gateway, dial, tools, stats):
     gateway.server._load = Load(under_way_max=5)
     gateway.node.owner = None
@@ -436,16 +448,9 @@ def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gatewa
 def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_others(
     gateway, dial, tools, node, stats, operation, monkeypatch
 ):
-    late = []
-    answer_with(
-        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
-    )
     load = room_for_one_peer(gateway, monkeypatch, 3)
-    client, other = dial(gateway), dial(gateway)
-    client.send(*(tools.get(tools.key(number)) for number in range(4)))
-    tools.wait_for(lambda: len(late) == 4)
-    gevent.sleep(2 * STUCK_S)
-    more = dial(gateway)
+    client, late = stand_still(gateway, dial, tools, node, 4)
+    more, other = dial(gateway), dial(gateway)
     ask = tools.get if operation == "get" else lambda key: tools.put(key, b"v", answered=True)
     more.send(ask(tools.key(4)), ask(tools.key(4)), ask(tools.key(5)))
     assert more.read(3 * 36) == failure(tools.key(4)) * 2 + failure(tools.key(5))
@@ -462,19 +467,45 @@ def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_ot
     assert client.read(4 * 37) == b"".join(success(tools.key(number), b"o") for number in range(4))
 
 
+def test_a_put_is_refused_for_a_replica_that_stands_still_as_for_an_owner(
+    gateway, dial, tools, node, stats, monkeypatch
+):
+    room_for_one_peer(gateway, monkeypatch, 3)
+    stand_still(gateway, dial, tools, node, 4)
+    gateway.node.owner, gateway.node.replicas = gateway.peers[1], (gateway.peers[0],)
+    client = dial(gateway)
+    client.send(tools.put(tools.key(5), b"v", answered=True))
+    assert client.read(36) == failure(tools.key(5))
+    assert stats.api_requests == {("put", "overload"): 1}
+    assert not [request for _, request in node.requests if isinstance(request, P2pPut)], "none of them was asked"
+
+
+def test_a_silent_put_that_is_refused_for_a_peer_takes_no_place_in_the_order(gateway, dial, tools, node, monkeypatch):
+    room_for_one_peer(gateway, monkeypatch, 3)
+    stand_still(gateway, dial, tools, node, 4)
+    client = dial(gateway)
+    client.send(tools.put(tools.key(5), b"v"), tools.get(tools.key(6)))
+    assert client.read(36) == failure(tools.key(6))
+    assert [why for why, *_ in gateway.node.log] == ["overload put", "overload get"]
+
+
+def test_a_refusal_waits_for_the_answers_to_what_was_asked_before(gateway, dial, tools, node, monkeypatch):
+    room_for_one_peer(gateway, monkeypatch, 3)
+    client, late = stand_still(gateway, dial, tools, node, 4)
+    client.send(tools.get(tools.key(5)))
+    tools.wait_for(lambda: gateway.node.log)
+    for ended in late:
+        ended(None)
+    answers = [success(tools.key(number), b"o") for number in range(4)]
+    assert client.read(4 * 37 + 36) == b"".join(answers) + failure(tools.key(5))
+
+
 def test_however_much_waits_for_a_peer_that_answers_no_more_than_others_is_refused(
     gateway, dial, tools, node, stats, monkeypatch
 ):
     """It is slow, as all are that have much to do; how much is taken then is decided by time."""
-    late = []
-    answer_with(
-        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
-    )
     room_for_one_peer(gateway, monkeypatch, 3)
-    client = dial(gateway)
-    client.send(*(tools.get(tools.key(number)) for number in range(9)))
-    tools.wait_for(lambda: len(late) == 9)
-    gevent.sleep(2 * STUCK_S)
+    client, late = stand_still(gateway, dial, tools, node, 9)
     late.pop(0)(None)
     assert client.read(37) == success(tools.key(0), b"o")
     client.send(tools.get(tools.key(9)))
