@@ -1,7 +1,7 @@
 """One client's connection: requests in, answers out in the order of the requests.
 
-What the node can answer from local state is answered in the reading greenlet, a whole read at a time, with one send for
-all of it. What one round trip to nodes that we know can answer goes the express way (`gdht.net.express`), without a
+What the node can answer from local state is answered as it is read, by the event loop, with one send for all of a read.
+What one round trip to nodes that we know can answer goes the express way (`gdht.net.express`), without a
 greenlet. All else is handed to workers, which go the long way. Several requests of one connection overlap; but those
 for the same key never overtake each other, unless they only read: a GET sees the PUTs before it.
 """
@@ -9,6 +9,7 @@ for the same key never overtake each other, unless they only read: a GET sees th
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
@@ -65,16 +66,18 @@ class Pending:
     """A request that is not answered yet, and the place of its answer among the others.
 
     frame: the answer; None: not known yet. express: it is on its way to nodes that we know. finish: how the long way
-    goes on from there. behind: requests for the same key that wait for this one.
+    goes on from there. together: how many requests for its key are under way, where this one is the first of them.
+    behind: those for the same key that wait until none is.
     """
 
-    __slots__ = ("behind", "express", "finish", "frame", "message", "started_s")
+    __slots__ = ("behind", "express", "finish", "frame", "message", "started_s", "together")
 
     def __init__(self, message: Message, started_s: float, frame: bytes | None = None) -> None:
         self.message = message
         self.started_s = started_s
         self.frame = frame
         self.finish: Finish = None
+        self.together = 1
         self.behind: deque[Pending] | None = None
         self.express = False
 
@@ -107,7 +110,7 @@ class ApiConnection:
         self._held_bytes = 0  # of answers that are known, behind one that is not
         self._pending = 0
         self._running = 0
-        self._under_way: dict[bytes, Pending] = {}  # the last request under way for each key
+        self._under_way: dict[bytes, Pending] = {}  # for each key the first of those under way together
         self._startable: deque[Pending] = deque()
         self._progress: Event | None = None  # somebody waits for an answer
 
@@ -156,19 +159,15 @@ class ApiConnection:
             if taken and not self._has_room():
                 break
             taken += 1
-            frame = None
-            if message.key in self._under_way:
-                pass
-            elif type(message) is DhtGet:
-                frame = self._get_here(message.key, own)
-                gets += frame is not None
-            elif own is None or own.is_all:
-                frame = self._put_here(message)  # type: ignore[arg-type]  # a PUT it is
-                puts += frame is not None
+            frame = self._try_here(message, own) if message.key not in self._under_way else None
             if frame is None:
                 self._begin(message, started_s)
+                continue
+            if type(message) is DhtGet:
+                gets += 1
             else:
-                self._answer(message, started_s, frame)
+                puts += 1
+            self._answer(message, started_s, frame)
         if gets or puts:
             self._observe(perf_counter() - started_s, gets, puts)
         if puts:  # they take so long that a client on this machine would fall asleep and be woken for each answer
@@ -188,18 +187,29 @@ class ApiConnection:
 
         0 while anything is under way whose answer has to leave before theirs, or which they would have to see.
         """
-        value_of, frames = own.value, []
+        value_of, frames, size_bytes = own.value, [], 0
         if self._answers or self._under_way:
             return 0
-        for message in messages:
-            key = message.key
-            if type(message) is not DhtGet or (value := value_of(key)) is None:
-                break
-            frames.append(dht_success_frame(key, value))
+        with suppress(Exception):  # of the store: the GET it is about goes the long way, which says what is wrong
+            for message in messages:
+                key = message.key
+                if type(message) is not DhtGet or (value := value_of(key)) is None or size_bytes > UNSENT_BYTES_MAX:
+                    break
+                frames.append(dht_success_frame(key, value))
+                size_bytes += len(value)
         if frames:
             self._stats.api_requests["get", "success"] += len(frames)
             self._stream.hold(frames[0] if len(frames) == 1 else b"".join(frames))
         return len(frames)
+
+    def _try_here(self, message: Message, own: OwnRecords | None) -> bytes | None:
+        """The answer from local state; None when it takes more. Switches: no."""
+        try:
+            if type(message) is DhtGet:
+                return self._get_here(message.key, own)
+            return self._put_here(message) if own is None or own.is_all else None  # type: ignore[arg-type]  # a PUT it is
+        except Exception:  # noqa: BLE001  (of the store: the long way says what is wrong)
+            return None
 
     def _get_here(self, key: bytes, own: OwnRecords | None) -> bytes | None:
         """The answer from local state; None when it takes another node. Switches: no."""
@@ -264,13 +274,23 @@ class ApiConnection:
         if type(message) is DhtGet or message.wants_answer:  # type: ignore[union-attr]  # a PUT it is
             self._answers.append(pending)
         before = self._under_way.get(message.key)
-        if before is None or (before.express and before.behind is None and _both_read(before, pending)):
+        if before is None:
             self._under_way[message.key] = pending
-            if self._express is None or not self._express.send(pending, self):
-                self._go_the_long_way(pending)
+            self._send(pending)
+        elif before.express and before.behind is None and _both_read(before, pending):
+            before.together += 1
+            self._send(pending)
         else:
             before.behind = before.behind or deque()
             before.behind.append(pending)
+
+    def _send(self, pending: Pending) -> None:
+        """Send a request on its way, whichever that is. Switches: no."""
+        try:
+            if self._express is None or not self._express.send(pending, self):
+                self._go_the_long_way(pending)
+        except Exception as error:  # noqa: BLE001
+            self._fail(pending, error)
 
     def _shed(self, message: Message, started_s: float) -> None:
         """More is under way than this node can be expected to answer in time: say no at once."""
@@ -334,12 +354,20 @@ class ApiConnection:
                 put = partial(self._node.put, message.key, message.value, message.ttl_s, message.replication)
                 stored = pending.finish() if pending.finish else put()
                 result, frame = stored.result, _put_answer(message, stored)
-        except Exception:
-            log.exception("client=%s %s failed", self._client, _operation(message))  # a bug of ours: this request only
-            result, frame = "error", _failure(message)
+        except Exception as error:  # noqa: BLE001
+            self._fail(pending, error)
+            return
         if pending.frame is None:
             self._count(_operation(message), result, pending)
             self._settle(pending, frame)
+
+    def _fail(self, pending: Pending, error: Exception) -> None:
+        """A bug of ours, or a disk that cannot be read: this request only fails. Switches: no."""
+        operation = _operation(pending.message)
+        log.error("client=%s %s failed", self._client, operation, exc_info=error)
+        if pending.frame is None:
+            self._count(operation, "error", pending)
+            self._settle(pending, _failure(pending.message))
 
     def _count(self, operation: str, result: str, pending: Pending) -> None:
         self._stats.api_requests[operation, result] += 1
@@ -350,9 +378,11 @@ class ApiConnection:
         self._pending -= 1
         self._load.under_way -= 1
         key = pending.message.key
-        if self._under_way.get(key) is pending:
-            if pending.behind:
-                self._begin_next(key, pending.behind)
+        first = self._under_way[key]
+        first.together -= 1
+        if not first.together:
+            if first.behind:
+                self._begin_next(key, first.behind)
             else:
                 del self._under_way[key]
         pending.frame = frame

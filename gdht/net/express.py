@@ -7,6 +7,7 @@ goes on the long way, `gdht.node.replication`, with what it has learned. Nothing
 same way there. docs/express.md explains the whole way from socket to socket.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from gevent.event import Event
 
-from gdht.core.messages import METHODS, DhtGet, DhtPut, P2pGet, P2pPut, P2pSuccess, Reply, Request
+from gdht.core.messages import METHODS, DhtGet, DhtPut, ErrorReason, P2pGet, P2pPut, P2pSuccess, Reply, Request
 from gdht.core.peer import Peer
-from gdht.errors import CallTimeout, RemoteProtocolError
+from gdht.errors import CallTimeout, RemoteError, RemoteProtocolError
 from gdht.net.calls import Call
 from gdht.net.load import Load
 from gdht.net.pool import Pool
@@ -30,6 +31,8 @@ from gdht.wire.express import owner_get_frame, put_frame
 
 if TYPE_CHECKING:
     from gdht.net.api_connection import ApiConnection, Pending
+
+log = logging.getLogger(__name__)
 
 TIMED_EVERY = 8
 """Of so many GETs, the time of one is taken for that of all: what tells a late owner from one as usual."""
@@ -74,8 +77,7 @@ class Express:
         self._has_calls = Event()
 
     def send(self, pending: "Pending", client: "ApiConnection") -> bool:
-        """Send a request on its way, or refuse it when too much waits for whom it needs; False when this way does not
-        lead there. Switches: no."""
+        """True: sent, or refused as too much waits for whom it needs. False: the long way it is. Switches: no."""
         message = pending.message
         if type(message) is not DhtGet:
             return self._put(pending, message, client)  # type: ignore[arg-type]  # it is one or the other
@@ -119,16 +121,23 @@ class Express:
         return True
 
     def _store_here(self, put: "Put", index: int) -> None:
-        plan, intake = put.plan, self.node.intake()
-        answer = intake.answer(plan.copy, index == 0) if intake is not None else None
-        if answer is None:
-            answer = self.node.handle(self.node.me, plan.request(index))
+        try:
+            answer = self._own_answer(put.plan, index)
+        except Exception:
+            log.exception("our own copy of a put failed")  # a bug of ours, or a disk that cannot be read
+            put.take(index, RemoteError(ErrorReason.INTERNAL, "the request failed here"))
+            return
         if isinstance(answer, Later):
             leg = OwnLeg(put, index, monotonic() + self.timeout_s)
             self._own_legs[leg] = None
             answer.when_ready(partial(self._stored_here, leg))
         else:
             put.take(index, answer)
+
+    def _own_answer(self, plan: PutPlan, index: int) -> Answer:
+        intake = self.node.intake()
+        answer = intake.answer(plan.copy, index == 0) if intake is not None else None
+        return self.node.handle(self.node.me, plan.request(index)) if answer is None else answer
 
     def _stored_here(self, leg: "OwnLeg", reply: Reply) -> None:
         if self._own_legs.pop(leg, leg) is None:  # else it was too late
@@ -238,7 +247,7 @@ class GetCall(RecordCall):
 
 
 class Put:
-    """A client's PUT on its way to all its replicas."""
+    """A client's PUT on its way to all its replicas; the write to each is one leg of it."""
 
     __slots__ = ("_client", "_left", "_outcomes", "_pending", "due_s", "express", "plan", "started_s")
 

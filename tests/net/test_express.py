@@ -19,12 +19,14 @@ from gdht.core.messages import (
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
+from gdht.net.api_connection import UNSENT_BYTES_MAX
 from gdht.net.api_server import ApiServer
 from gdht.net.calls import Call
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
 from gdht.net.load import UNDER_WAY_MAX, Load
 from gdht.net.runtime import GeventRuntime
+from gdht.net.stream import Stream
 from gdht.node.express import OwnRecords, PutPlan
 from gdht.node.later import Later
 from gdht.node.replication.get import GetOutcome
@@ -412,6 +414,83 @@ def room_for_one_peer(gateway, monkeypatch, calls):
     load = gateway.server._load
     load.one_peer_max = calls
     return load
+
+
+def own_all(gateway, values):
+    """Have the gateway own the whole circle, and hold these values."""
+    gateway.node.own = values
+    records = OwnRecords(1, 1, OwnStore(values), 0.0)
+    gateway.node.own_records = lambda: records
+
+
+def test_a_record_that_cannot_be_read_costs_no_other_answer(gateway, dial, tools):
+    class Broken(dict):
+        def get(self, key, default=None):
+            if key == bad:
+                raise OSError("Input/output error")
+            return super().get(key, default)
+
+        __contains__ = get
+
+    good, bad = tools.key(1), tools.key(2)
+    own_all(gateway, Broken({good: b"v"}))
+    client = dial(gateway)
+    client.send(tools.get(good), tools.get(bad), tools.get(good))
+    assert client.read(2 * 37 + 36) == success(good, b"v") + success(bad) + success(good, b"v")
+
+
+def test_no_more_answers_are_made_at_once_than_may_wait(gateway, dial, tools, monkeypatch):
+    held, hold = [], Stream.hold
+    monkeypatch.setattr(Stream, "hold", lambda stream, frame: (held.append(len(frame)), hold(stream, frame)))
+    key, value = tools.key(1), bytes(60_000)
+    own_all(gateway, {key: value})
+    client = dial(gateway)
+    client.send(tools.get(key) * 64)
+    assert client.read(64 * (36 + len(value))) == success(key, value) * 64
+    assert max(held) < UNSENT_BYTES_MAX + 2 * len(value)
+
+
+def test_a_put_waits_for_every_earlier_get_of_its_key(gateway, dial, tools, node):
+    """Also when a later one of these has its answer already."""
+    late, key = [], tools.key(1)
+    slow = Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"old"), 0)
+    answers = iter([slow, P2pSuccess(key, 1, 1, NO_VERSION, b"old")])
+    answer_with(node, lambda _key: next(answers))
+    gateway.express.timeout_s = 60.0
+    client = dial(gateway)
+    client.send(tools.get(key), tools.get(key), tools.put(key, b"new", answered=True))
+    tools.wait_for(lambda: gateway.server._load.under_way == 2)
+    gevent.sleep(0.05)
+    assert not [request for _, request in node.requests if isinstance(request, P2pPut)]
+    late[0](None)
+    assert client.read(2 * 39 + 36) == success(key, b"old") * 2 + success(key)
+
+
+def test_a_put_whose_copy_here_cannot_be_written_or_judged_takes_the_long_way(gateway, dial, tools, caplog):
+    gateway.node.replicas = (gateway.node.me,)
+
+    def broken(_sender, _request):
+        raise OSError("Input/output error")
+
+    gateway.node.handle = broken
+    client = dial(gateway)
+    client.send(tools.put(tools.key(1), b"v", answered=True))
+    assert client.read(36) == success(tools.key(1))
+    assert len(gateway.node.long_way) == 1
+    assert gateway.server._load.under_way == 0
+    assert "Input/output error" in caplog.text
+
+
+def test_a_request_for_which_no_way_can_be_planned_fails_alone(gateway, dial, tools, node, stats):
+    def broken(_key):
+        raise OSError("Input/output error")
+
+    gateway.node.plan_get = broken
+    client = dial(gateway)
+    client.send(tools.get(tools.key(1)), tools.put(tools.key(2), b"v", answered=True))
+    assert client.read(2 * 36) == failure(tools.key(1)) + success(tools.key(2))
+    assert stats.api_requests == {("get", "error"): 1, ("put", "success"): 1}
+    assert gateway.server._load.under_way == 0
 
 
 def stand_still(gateway, dial, tools, node, gets):
