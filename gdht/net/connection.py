@@ -141,8 +141,8 @@ class Connection:
         """The call waits for its answer from now on; its frame, which is to be sent. Raises: LocalProtocolError."""
         request_id = self._next_id
         while request_id in self._calls:
-            request_id = (request_id + 1) % REQUEST_IDS
-        self._next_id = (request_id + 1) % REQUEST_IDS
+            request_id = _id_after(request_id)
+        self._next_id = _id_after(request_id)
         call.request_id = request_id
         frame = call.frame()
         call.connection = self
@@ -197,8 +197,12 @@ class Connection:
         if theirs.peer.ident != self.peer.ident:
             stream.close()
             raise Refused(f"another node answers at {self.peer.address}: {theirs.peer}")
+        if self.state is ConnectionState.CLOSED:  # in the same turn of the loop as HELLO came
+            stream.close()
+            raise Reset(f"{self.peer}: closed")
         self._stream = stream
         self._heard_s = monotonic()
+        self._unanswered = 0
         self.state = ConnectionState.OPEN
         self.opened = True
         self._stats.peer_connections["outbound"] += 1
@@ -250,6 +254,11 @@ class Connection:
             if not (lost and call.retriable):
                 call.end(error)
         self._on_closed(self, error, again)
+
+
+def _id_after(request_id: int) -> int:
+    """The next one; they come round, but for the one that means the connection as such."""
+    return (request_id + 1) % REQUEST_IDS or HELLO_ID + 1
 
 
 def greet(address: str, ours: P2pHello, buffer: memoryview, stats: Stats) -> tuple[Stream, P2pDecoder, P2pHello]:

@@ -6,6 +6,7 @@ import socket as stdlib_socket
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from gdht.config import Address
 from gdht.core.messages import (
@@ -15,6 +16,7 @@ from gdht.core.messages import (
     P2pFailure,
     P2pGet,
     P2pGetSuccessor,
+    P2pNotify,
     P2pPing,
     P2pPut,
     P2pReplyNeighbours,
@@ -205,6 +207,56 @@ def test_a_connection_that_stays_silent_is_replaced(rt, pool, fake_peer, hello):
     gevent.sleep(0.01)
     assert rt.call(fake.peer, P2pPing(), T) == P2pAck()
     assert len(greeted) == 2
+
+
+def test_silence_before_its_hello_is_not_held_against_a_peer(rt, pool, fake_peer, hello):
+    may_talk, greeted = Event(), []
+
+    def talk(sock):
+        greeted.append(sock)
+        may_talk.wait()
+        greeting(hello(7), lambda i, request: None if isinstance(request, P2pPing) else encode_p2p(P2pAck(), i))(sock)
+
+    fake = fake_peer(talk)
+    for _ in range(3):
+        with pytest.raises(CallTimeout):
+            rt.call(fake.peer, P2pPing(), 0.05)
+    may_talk.set()
+    with pytest.raises(CallTimeout):
+        rt.call(fake.peer, P2pPing(), 0.2)
+    assert rt.call(fake.peer, P2pNotify(), T) == P2pAck()
+    assert len(greeted) == 1
+
+
+def test_a_connection_that_is_closed_as_hello_comes_stays_closed(rt, pool, serve_peers, stats, monkeypatch):
+    greet, server = connection.greet, serve_peers()
+
+    def closed_meanwhile(*how):
+        greeted = greet(*how)
+        pool._connections[peer_of(server)].close("closed in favour of another peer")
+        return greeted
+
+    monkeypatch.setattr(connection, "greet", closed_meanwhile)
+    with pytest.raises(Reset):
+        rt.call(peer_of(server), P2pPing(), T)
+    gevent.sleep(0.05)
+    assert pool.stats.peer_connections["outbound"] == 0
+    assert stats.peer_connections["inbound"] == 0, "the other end is closed, too"
+
+
+def test_request_ids_come_round_but_for_the_one_of_the_connection_itself(rt, pool, fake_peer, hello):
+    ids = []
+
+    def answer(request_id, _request):
+        ids.append(request_id)
+        return encode_p2p(P2pAck(), request_id)
+
+    fake = fake_peer(greeting(hello(7), answer))
+    rt.call(fake.peer, P2pPing(), T)
+    pool._connections[fake.peer]._next_id = connection.REQUEST_IDS - 1
+    for _ in range(2):
+        rt.call(fake.peer, P2pPing(), T)
+    assert ids == [1, connection.REQUEST_IDS - 1, 1]
 
 
 def test_a_restarted_peer_is_reached_by_the_next_call(rt, pool, serve_peers, tools):
