@@ -62,7 +62,7 @@ class Load:
 
     @property
     def is_pressed(self) -> bool:
-        """Whether so much is asked that nothing should be done beside what must be."""
+        """Whether so much is asked that what is not needed, as hedged reads, is to be left out."""
         return self.under_way > self._least or self.under_way_max < self._most
 
     def take(self, request: Taken) -> bool:

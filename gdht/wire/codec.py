@@ -25,7 +25,7 @@ from gdht.wire.framing import (
     Splitter,
 )
 from gdht.wire.packed import GET_FRAME, GET_HEADER, PACKED, gets_in_front
-from gdht.wire.parts import Decode, Encode, Packed
+from gdht.wire.parts import BodyCodec, Decode, Encode
 from gdht.wire.schema import BODIES
 
 __all__ = [
@@ -55,7 +55,7 @@ class Codec(NamedTuple):
     decode: Decode
 
 
-def interpreted(schema: Construct) -> Packed:
+def interpreted(schema: Construct) -> BodyCodec:
     """The encoder and the decoder that a declaration is by itself."""
 
     def decode(buffer: bytes, start: int, end: int) -> Any:
@@ -64,7 +64,7 @@ def interpreted(schema: Construct) -> Packed:
         except ConstructError as error:
             raise RemoteProtocolError(_reason(error), " ".join(str(error).split())) from error
 
-    return Packed(schema.build, decode)
+    return BodyCodec(schema.build, decode)
 
 
 def _reason(error: ConstructError) -> str:

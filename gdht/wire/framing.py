@@ -60,7 +60,7 @@ class Splitter:
 
     def __init__(self) -> None:
         self.rest = bytearray()
-        self._wanted = 0  # so many bytes of `_rest` before it is worth looking again
+        self._wanted = 0  # so many bytes of `rest` before it is worth looking again
 
     def _buffer(self, data: Chunk) -> bytes:
         """What is to be looked at now; empty when more must come first."""

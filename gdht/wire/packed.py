@@ -17,7 +17,7 @@ from gdht.core.values import make
 from gdht.wire import fields
 from gdht.wire.framing import DHT_HEADER
 from gdht.wire.packed_records import RECORDS
-from gdht.wire.parts import FLAGGED, U16, Packed, empty, encode_ident, finish, key_bytes, key_only, short
+from gdht.wire.parts import FLAGGED, U16, BodyCodec, empty, encode_ident, finish, key_bytes, key_only, short
 from gdht.wire.schema import MAGIC
 
 _DHT_PUT = Struct(">HBB32s")
@@ -177,19 +177,19 @@ def _decode_reply_neighbours(buffer: bytes, start: int, end: int) -> m.P2pReplyN
     return m.P2pReplyNeighbours(predecessors, successors)
 
 
-PACKED: dict[type, Packed] = {
-    m.DhtPut: Packed(_encode_dht_put, _decode_dht_put),
+PACKED: dict[type, BodyCodec] = {
+    m.DhtPut: BodyCodec(_encode_dht_put, _decode_dht_put),
     m.DhtGet: key_only(m.DhtGet),
-    m.DhtSuccess: Packed(_encode_dht_success, _decode_dht_success),
+    m.DhtSuccess: BodyCodec(_encode_dht_success, _decode_dht_success),
     m.DhtFailure: key_only(m.DhtFailure),
-    m.P2pHello: Packed(_encode_hello, _decode_hello),
-    m.P2pError: Packed(_encode_error, _decode_error),
+    m.P2pHello: BodyCodec(_encode_hello, _decode_hello),
+    m.P2pError: BodyCodec(_encode_error, _decode_error),
     m.P2pPing: empty(m.P2pPing),
     m.P2pAck: empty(m.P2pAck),
-    m.P2pGetSuccessor: Packed(_encode_get_successor, _decode_get_successor),
-    m.P2pReplySuccessor: Packed(_encode_reply_successor, _decode_reply_successor),
+    m.P2pGetSuccessor: BodyCodec(_encode_get_successor, _decode_get_successor),
+    m.P2pReplySuccessor: BodyCodec(_encode_reply_successor, _decode_reply_successor),
     m.P2pGetNeighbours: empty(m.P2pGetNeighbours),
-    m.P2pReplyNeighbours: Packed(_encode_reply_neighbours, _decode_reply_neighbours),
+    m.P2pReplyNeighbours: BodyCodec(_encode_reply_neighbours, _decode_reply_neighbours),
     m.P2pNotify: empty(m.P2pNotify),
     m.P2pLeave: empty(m.P2pLeave),
     m.P2pGetStatus: empty(m.P2pGetStatus),

@@ -9,7 +9,7 @@ from gdht.core.values import make
 from gdht.wire import fields
 from gdht.wire.parts import (
     FLAGGED,
-    Packed,
+    BodyCodec,
     decode_count,
     decode_flags,
     decode_items,
@@ -210,33 +210,33 @@ def _decode_only_flags(buffer: bytes, start: int, end: int) -> tuple[bool, ...]:
     return flags
 
 
-RECORDS: dict[type, Packed] = {
-    m.P2pPut: Packed(_encode_put, _decode_put),
-    m.P2pGet: Packed(_encode_get, _decode_get),
-    m.P2pSuccess: Packed(_encode_success, _decode_success),
-    m.P2pFailure: Packed(_encode_failure, _decode_failure),
-    m.P2pOffer: Packed(
+RECORDS: dict[type, BodyCodec] = {
+    m.P2pPut: BodyCodec(_encode_put, _decode_put),
+    m.P2pGet: BodyCodec(_encode_get, _decode_get),
+    m.P2pSuccess: BodyCodec(_encode_success, _decode_success),
+    m.P2pFailure: BodyCodec(_encode_failure, _decode_failure),
+    m.P2pOffer: BodyCodec(
         lambda message: _encode_entries(message.entries),
         lambda buffer, start, end: m.P2pOffer(_decode_entries(buffer, start, end)),
     ),
-    m.P2pReplyOffer: Packed(
+    m.P2pReplyOffer: BodyCodec(
         lambda message: encode_flags(message.wanted),
         lambda buffer, start, end: m.P2pReplyOffer(_decode_only_flags(buffer, start, end)),
     ),
-    m.P2pTransfer: Packed(
+    m.P2pTransfer: BodyCodec(
         lambda message: _encode_copies(message.records),
         lambda buffer, start, end: m.P2pTransfer(_decode_copies(buffer, start, end)),
     ),
-    m.P2pReplyTransfer: Packed(
+    m.P2pReplyTransfer: BodyCodec(
         lambda message: encode_flags(message.held),
         lambda buffer, start, end: m.P2pReplyTransfer(_decode_only_flags(buffer, start, end)),
     ),
-    m.P2pFetch: Packed(_encode_fetch, _decode_fetch),
-    m.P2pReplyFetch: Packed(_encode_reply_fetch, _decode_reply_fetch),
-    m.P2pCompare: Packed(_encode_compare, _decode_compare),
-    m.P2pReplyCompare: Packed(_encode_reply_compare, _decode_reply_compare),
-    m.P2pReconcile: Packed(_encode_reconcile, _decode_reconcile),
-    m.P2pReplyReconcile: Packed(_encode_reply_reconcile, _decode_reply_reconcile),
+    m.P2pFetch: BodyCodec(_encode_fetch, _decode_fetch),
+    m.P2pReplyFetch: BodyCodec(_encode_reply_fetch, _decode_reply_fetch),
+    m.P2pCompare: BodyCodec(_encode_compare, _decode_compare),
+    m.P2pReplyCompare: BodyCodec(_encode_reply_compare, _decode_reply_compare),
+    m.P2pReconcile: BodyCodec(_encode_reconcile, _decode_reconcile),
+    m.P2pReplyReconcile: BodyCodec(_encode_reply_reconcile, _decode_reply_reconcile),
     m.P2pStat: key_only(m.P2pStat),
 }
 """Message class to its hand-written form."""

@@ -17,8 +17,8 @@ Encode = Callable[[Any], bytes]
 """The body of a message."""
 
 
-class Packed(NamedTuple):
-    """One message by hand."""
+class BodyCodec(NamedTuple):
+    """How the body of one kind of message is written and read."""
 
     encode: Encode
     decode: Decode
@@ -95,12 +95,12 @@ def decode_flags(buffer: bytes, start: int, end: int) -> tuple[tuple[bool, ...],
     return fields.parse_flags(buffer[position:stop]), stop
 
 
-def empty(make: Callable[[], Any]) -> Packed:
+def empty(make: Callable[[], Any]) -> BodyCodec:
     """A message without a body: one value serves all."""
     message = make()
-    return Packed(lambda _: b"", lambda _buffer, _start, _end: message)
+    return BodyCodec(lambda _: b"", lambda _buffer, _start, _end: message)
 
 
-def key_only(make: Callable[[bytes], Any]) -> Packed:
+def key_only(make: Callable[[bytes], Any]) -> BodyCodec:
     """A message that is a key."""
-    return Packed(lambda message: key_bytes(message.key), lambda buffer, start, end: make(buffer[start:end]))
+    return BodyCodec(lambda message: key_bytes(message.key), lambda buffer, start, end: make(buffer[start:end]))

@@ -1,4 +1,4 @@
-"""Every message body, declared: the specification that all codecs are held to. The only user of construct.
+"""Every message body, declared: the specification that all codecs are held to. Only `gdht.wire` knows construct.
 
 A declaration parses bytes into the message (a NamedTuple of `gdht.core.messages`) and builds them from it. Whole-body
 limits are not here: `gdht.wire.codec` lists them and `gdht.wire.framing` enforces them before any parser runs. Inner

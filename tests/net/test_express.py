@@ -602,14 +602,23 @@ def test_a_silent_put_that_is_refused_takes_no_place_in_the_order(gateway, dial,
     assert client.read(36) == failure(tools.key(2))
 
 
-def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, node):
-    gateway.node.owner = None
-    gateway.node.slow = {tools.key(number): 0.05 for number in range(20)}
+@pytest.mark.parametrize("express", [True, False])
+def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, node, express):
+    keys, late = [tools.key(number) for number in range(20)], []
+    answer_with(
+        node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
+    )
+    gateway.node.slow = dict.fromkeys(keys, 0.05)
+    if not express:
+        gateway.node.owner = None
     client = dial(gateway)
-    client.send(*(tools.get(tools.key(number)) for number in range(20)))
-    tools.wait_for(lambda: gateway.server._load.under_way == 20)
+    client.send(*map(tools.get, keys), *(tools.put(key, b"v") for key in keys[:5]))
+    tools.wait_for(lambda: gateway.server._load.under_way == 25)
     client.sock.close()
+    for ended in late:
+        ended(None)
     tools.wait_for(lambda: gateway.server._load.under_way == 0)
+    assert len(late) == (20 if express else 0)
 
 
 def test_when_much_is_asked_late_owners_are_waited_for_alone(gateway, dial, tools, node, monkeypatch):

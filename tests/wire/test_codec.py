@@ -26,7 +26,7 @@ from gdht.wire.codec import (
 )
 from gdht.wire.framing import HELLO_FRAME_BYTES_MAX
 from gdht.wire.packed import PACKED
-from gdht.wire.parts import Packed
+from gdht.wire.parts import BodyCodec
 from gdht.wire.schema import BODIES
 
 API = (m.DhtPut, m.DhtGet, m.DhtSuccess, m.DhtFailure)
@@ -155,7 +155,7 @@ def outcome(decode: Any, body: bytes) -> Any:
     return message, repr(message)
 
 
-def written(form: Packed, message: Any) -> bytes | None:
+def written(form: BodyCodec, message: Any) -> bytes | None:
     """The body, or None when the message is refused."""
     try:
         return form.encode(message)
