@@ -169,8 +169,9 @@ class P2pSuccess(NamedTuple):
     """To a GET: the record. To a PUT: what the receiver now holds under that key, without the value, and durably.
 
     tombstone_ms: see RecordCopy. To a GET, ttl_ms 0 stands for a tombstone: the newest version is over, and older ones
-    that others may hold do not count. view: to a PUT as owner, the checksum of the `replication - 1` nodes after the
-    owner (`gdht.core.placement.view_of`), replication being the request's; else 0.
+    that others may hold do not count. view: a checksum of nodes in order (`gdht.core.placement.view_of`): to a PUT as
+    owner, of the `replication - 1` nodes after the owner, replication being the request's; to a GET not as owner, of
+    the node right before the receiver; else 0.
     """
 
     key: bytes
@@ -183,9 +184,12 @@ class P2pSuccess(NamedTuple):
 
 
 class P2pFailure(NamedTuple):
+    """reason: a FailureReason, or a number from a newer version. view: as that of SUCCESS to a GET not as owner."""
+
     key: bytes
-    reason: int  # a FailureReason, or a number from a newer version
+    reason: int
     detail: str
+    view: int = 0
 
 
 class RecordCopy(NamedTuple):

@@ -41,6 +41,7 @@ from gdht.core.messages import (
     Request,
 )
 from gdht.core.peer import Peer
+from gdht.core.placement import view_of
 from gdht.core.records import NO_VERSION, Record, left_ms
 from gdht.core.values import make
 from gdht.errors import StoreError
@@ -137,14 +138,15 @@ def handle_get(node: NodeState, _sender: Peer, request: P2pGet, now_s: float) ->
         return P2pFailure(key, FailureReason.NOT_RESPONSIBLE, "")
     if request.as_owner and not node.arc.is_sure_of(key_ident(key)):  # others may have a newer one
         return P2pFailure(key, FailureReason.NOT_HERE_YET, "")
+    view = 0 if request.as_owner else view_of(node.ring.predecessors[:1])
     record = node.store.held(key)
     if record is not None:
         ttl_ms, tombstone_ms = left_ms(record.expires_at_s, now_s), left_ms(record.tombstone_until_s, now_s)
         if ttl_ms or tombstone_ms:
             value = record.value if ttl_ms else b""
-            return P2pSuccess(key, ttl_ms, record.replication, record.version, value, tombstone_ms)
+            return P2pSuccess(key, ttl_ms, record.replication, record.version, value, tombstone_ms, view)
     has_all = node.arc.has_all_at(key_ident(key))
-    return P2pFailure(key, FailureReason.NOT_FOUND if has_all else FailureReason.NOT_HERE_YET, "")
+    return P2pFailure(key, FailureReason.NOT_FOUND if has_all else FailureReason.NOT_HERE_YET, "", view)
 
 
 def handle_offer(node: NodeState, _sender: Peer, request: P2pOffer, _now_s: float) -> Answer:

@@ -89,7 +89,7 @@ _SIZES: dict[type, tuple[int, int]] = {
     m.P2pPut: (82, 82 + m.VALUE_BYTES_MAX),
     m.P2pGet: (33, 33),
     m.P2pSuccess: (85, 85 + m.VALUE_BYTES_MAX),
-    m.P2pFailure: (33, 33 + 256),
+    m.P2pFailure: (37, 37 + 256),
     m.P2pGetSuccessor: (33, 33),
     m.P2pReplySuccessor: (66, 66 + 255 * 288),
     m.P2pHello: (40, 40 + 255 + 255),

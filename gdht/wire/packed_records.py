@@ -25,6 +25,7 @@ from gdht.wire.parts import (
 
 _PUT = Struct(">32sIIBBQ32s")
 _SUCCESS = Struct(">32sIIBQ32sI")
+_FAILURE = Struct(">32sBI")
 _COPY = Struct(">32sIIBQ32sH")
 _ENTRY = Struct(">32sQ32sB")
 _ARC = Struct(">32s32sI16s")
@@ -70,13 +71,14 @@ def _decode_success(buffer: bytes, start: int, end: int) -> m.P2pSuccess:
 
 
 def _encode_failure(message: m.P2pFailure) -> bytes:
-    return FLAGGED.pack(key_bytes(message.key), message.reason) + fields.build_detail(message.detail)
+    key, reason, detail, view = message
+    return _FAILURE.pack(key_bytes(key), reason, view) + fields.build_detail(detail)
 
 
 def _decode_failure(buffer: bytes, start: int, end: int) -> m.P2pFailure:
-    key, reason = FLAGGED.unpack_from(buffer, start)
-    detail = fields.parse_text(buffer[start + FLAGGED.size : end])
-    return m.P2pFailure(key, fields.parse_failure_reason(reason), detail)
+    key, reason, view = _FAILURE.unpack_from(buffer, start)
+    detail = fields.parse_text(buffer[start + _FAILURE.size : end])
+    return m.P2pFailure(key, fields.parse_failure_reason(reason), detail, view)
 
 
 # Records in batches ---------------------------------------------------------------------------------------------------

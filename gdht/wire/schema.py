@@ -149,7 +149,7 @@ BODIES: dict[type, Construct] = {
         value=GreedyBytes,
     ),
     m.P2pFailure: _body(
-        m.P2pFailure, key=Key, reason=Converted(Int8ub, fields.parse_failure_reason, int), detail=Detail
+        m.P2pFailure, key=Key, reason=Converted(Int8ub, fields.parse_failure_reason, int), view=Int32ub, detail=Detail
     ),
     m.P2pGetSuccessor: _body(m.P2pGetSuccessor, ident=Ident, strict=Flag),
     m.P2pReplySuccessor: _body(m.P2pReplySuccessor, ident=Ident, final=Flag, start=Ident, peers=Peers),

@@ -65,7 +65,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     m.P2pPut: st.builds(m.P2pPut, keys, uints(32), uints(8), versions, st.booleans(), values, uints(32)),
     m.P2pGet: st.builds(m.P2pGet, keys, st.booleans()),
     m.P2pSuccess: st.builds(m.P2pSuccess, keys, uints(32), uints(8), versions, values, uints(32), uints(32)),
-    m.P2pFailure: st.builds(m.P2pFailure, keys, uints(8), names),
+    m.P2pFailure: st.builds(m.P2pFailure, keys, uints(8), names, uints(32)),
     m.P2pGetSuccessor: st.builds(m.P2pGetSuccessor, idents, st.booleans()),
     m.P2pReplySuccessor: st.builds(m.P2pReplySuccessor, idents, st.booleans(), peer_lists, idents),
     m.P2pHello: st.builds(m.P2pHello, uints(8), uints(8), names, st.builds(Peer, idents, addresses)),

@@ -2,7 +2,8 @@
 
 Whoever knows enough first wins: the owner by its word, or so many copies that no acknowledged write can be missing
 (`Readings.enough_without_owner`). That counts only if the replicas are the right ones: the node before the owner says
-who comes after it, at that time. So a read that does not wait is as sure as one that waits.
+that the owner comes after it, and each replica that it comes right after the one before it, all at that time. Lists of
+nodes may be behind: they only say whom to ask. So a read that does not wait is as sure as one that waits.
 Source: Dean and Barroso, The Tail at Scale (2013), hedged requests.
 """
 
@@ -21,9 +22,6 @@ from gdht.node.state import NodeState
 
 HEDGE_S_MIN = 0.005
 """No owner is late sooner than this."""
-
-SPARE = 1
-"""So many replicas more are asked than must answer."""
 
 
 class Copies(NamedTuple):
@@ -78,7 +76,7 @@ class Hedge:
         self._calls = calls
         self._asked: list[tuple[Peer, float]] = [(found.owner, rt.now())]  # by index; and when
         self._copies_asked = {found.owner.ident}
-        self._line: tuple[Peer, ...] = ()  # the owner and those after it, once that is sure
+        self._line: tuple[Peer, ...] = ()  # the owner and those after it, once it is sure that it is the owner
         self._replicas = copies_in(node.ring, node.config.max_replication)
         self._needed = needed_without_owner(node.config.write_quorum, self._replicas)
         self._readings = Readings()
@@ -89,8 +87,6 @@ class Hedge:
         before = self._before_owner()
         if before == node.me:
             self._line = node.ring.successors if node.ring.successors[:1] == (found.owner,) else ()
-        elif before is None and not found.guessed:
-            self._line = found.peers  # by somebody's word, a moment ago
         if before == found.owner or not (self._line or before) or self._needed >= self._replicas:
             return False
         if node.latency.are_most_late or not node.hedges.spend():
@@ -116,8 +112,9 @@ class Hedge:
     def _before_owner(self) -> Peer | None:
         """The node before the owner, as far as we have heard."""
         start = self._found.start
-        if start == self._node.me.ident:
-            return self._node.me
+        for peer in (self._node.me, self._found.responder):
+            if peer.ident == start:
+                return peer
         arc = self._node.known_arcs.find(start)
         return arc.owner if arc is not None and arc.owner.ident == start else None
 
@@ -127,7 +124,7 @@ class Hedge:
 
     def _ask_copies(self, peers: tuple[Peer, ...]) -> None:
         """Ask those after the owner whom we have not asked yet for what they hold, as many as may be needed."""
-        for peer in peers[1 : min(1 + self._needed + SPARE, self._replicas)]:
+        for peer in peers[1 : min(1 + self._needed, self._replicas)]:
             if peer.ident in self._copies_asked:
                 continue
             self._copies_asked.add(peer.ident)
@@ -148,8 +145,8 @@ class Hedge:
 
     def _enough(self) -> Copies | None:
         """What the copies tell, if that is enough."""
-        readings, line, word = self._readings, self._line, self._node.config.write_quorum
-        newest = readings.newest
+        readings, word = self._readings, self._node.config.write_quorum
+        line, newest = readings.linked(self._line), readings.newest
         if newest is None or not readings.enough_without_owner(line[1:], word, self._replicas):
             return None
         holders = line[: newest.copy.replication]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gdht.core.messages import FailureReason, P2pFailure, P2pSuccess
 from gdht.core.peer import Peer
-from gdht.core.placement import quorum
+from gdht.core.placement import quorum, view_of
 from gdht.node.runtime import Outcome
 
 
@@ -37,7 +37,7 @@ class Readings:
     """What those who may hold a replica said.
 
     lacking: who has none; stale: who has an older version than another. silent: who gave no answer. sure: somebody
-    knows that it has none, as it has got all of its share.
+    knows that it has none, as it has got all of its share. views: by ident, which node each says is right before it.
     """
 
     def __init__(self) -> None:
@@ -45,9 +45,12 @@ class Readings:
         self.lacking: list[Peer] = []
         self.silent: list[Peer] = []
         self.sure = False
+        self.views: dict[int, int] = {}
 
     def note(self, peer: Peer, outcome: Outcome | None, now_s: float) -> None:
         """Take in one answer, or that there was none."""
+        if isinstance(outcome, P2pSuccess | P2pFailure):
+            self.views[peer.ident] = outcome.view
         if isinstance(outcome, P2pSuccess):
             self.copies.append((peer, Reading(outcome, now_s)))
         elif isinstance(outcome, P2pFailure):
@@ -67,6 +70,15 @@ class Readings:
         newest = self.newest
         stale = (peer for peer, reading in self.copies if newest and reading.copy.version < newest.copy.version)
         return (*self.lacking, *stale)
+
+    def linked(self, line: Sequence[Peer]) -> tuple[Peer, ...]:
+        """The first of a line of nodes, with those after it that each say to come right after the one before."""
+        linked = tuple(line[:1])
+        for peer in line[1:]:
+            if self.views.get(peer.ident) != view_of(linked[-1:]):
+                break
+            linked += (peer,)
+        return linked
 
     def enough_without_owner(self, others: Sequence[Peer], word: str, replication_max: int) -> bool:
         """Whether no acknowledged write can be newer than the newest copy, although the owner has not answered.

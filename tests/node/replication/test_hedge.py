@@ -20,23 +20,28 @@ SLOW_S = 0.3
 
 @pytest.fixture
 def ring(world):
-    """Twenty members, 10 to 200, that answer within 1 ms; 115 is owned by 120, then 130 and 140 follow."""
-    ring = world.ideal(*range(10, 201, 10))
-    world.slow.update({actor.me.ident: 0.001 for actor in ring})
-    return ring
+    """Twenty members, 10 to 200; 115 is owned by 120, then 130 and 140 follow."""
+    return world.ideal(*range(10, 201, 10))
 
 
-@pytest.fixture
-def ten(ring, at):
+def heard_of(world, ring, at):
     """The member at 10: it has put 115 and 105, so it has heard of their owners, and it knows how fast all are."""
+    world.slow.update({actor.me.ident: 0.001 for actor in ring})
     ten = ring[0]
     for number in (NUMBER, NUMBER - 10):
         assert put(ten, ten.node, number.to_bytes(32, "big"), b"value", 60, 3).result == "success"
     for ident in range(20, 201, 10):
         for _ in range(ANSWERS_MIN):
             ten.node.latency.note(at(ident), 0.001)
-    ten.world.slow[120] = SLOW_S
-    ten.world.calls.clear()
+    world.calls.clear()
+    return ten
+
+
+@pytest.fixture
+def ten(world, ring, at):
+    """The same member, while the owner of 115 is late."""
+    ten = heard_of(world, ring, at)
+    world.slow[120] = SLOW_S
     return ten
 
 
@@ -60,7 +65,7 @@ def test_the_node_before_the_owner_is_asked_who_comes_after_it(world, ten):
         (110, True)
     ]
     asked = {callee: request.as_owner for _, callee, request in world.calls if isinstance(request, P2pGet)}
-    assert asked == {120: True, 130: False, 140: False, 150: False}
+    assert asked == {120: True, 130: False, 140: False}
 
 
 def test_an_owner_that_is_in_time_is_asked_alone(world, ten):
@@ -137,6 +142,34 @@ def test_a_newcomer_among_the_replicas_is_asked_too(world, ring, ten, at):
     outcome, seconds = timed_get(ten)
     assert (outcome, seconds < SLOW_S) == (FOUND, True)
     assert 125 in world.asked(P2pGet)
+
+
+@pytest.mark.parametrize(("word", "missed"), [("all", ()), ("majority", (130,))])
+def test_a_newcomer_that_only_the_owner_knows_is_not_passed_over(world, at, word, missed):
+    """The list of the node before the owner is behind: 140 holds what was replaced, as it is no replica any more."""
+    ring = world.ideal(*range(10, 201, 10), write_quorum=word)
+    ten = heard_of(world, ring, at)
+    join(world, at, 125, (120, 110, 100), 130, 140, 150)
+    world.kill(*missed)
+    assert put(ring[11], ring[11].node, KEY, b"newer", 60, 3).result == "success"
+    world.dead.clear()
+    world.slow.update({120: SLOW_S, 130: 0.01})
+    assert timed_get(ten)[0] == GetOutcome("success", b"newer")
+
+
+@pytest.mark.parametrize("word", ["all", "majority"])
+def test_by_a_lookup_the_node_before_the_owner_is_asked_too(world, at, word):
+    """Who answered it knew nothing of a newcomer that is the owner now."""
+    ring = world.ideal(*range(10, 201, 10), write_quorum=word, successor_list_length=8)
+    ten = heard_of(world, ring, at)
+    newcomer = join(world, at, 117, (110, 100, 90), 120, 130, 140)
+    if word == "majority":
+        world.kill(130)
+    assert put(newcomer, newcomer.node, KEY, b"newer", 60, 3).result == "success"
+    world.dead.clear()
+    world.slow.update({120: SLOW_S, 130: 0.01})
+    ten.node.known_arcs.clear()
+    assert timed_get(ten)[0] == GetOutcome("success", b"newer")
 
 
 def test_what_nobody_can_confirm_is_not_asked_for(world, ten, at):
