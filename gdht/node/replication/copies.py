@@ -37,8 +37,9 @@ STORE_REASONS = {
 def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
     """Store a copy unless a newer one is here; returns what is held now. Switches: no.
 
-    A record's replication never shrinks while an older copy lives: the nodes that hold that one must get this one too,
-    or the old value would be back when the new one's life is over. now_s: by the clock of lives.
+    A record's replication never shrinks while an older copy, or its tombstone, is kept: the nodes that hold that one
+    must get this one too, or what is old would be back when the new one's life is over, or count more than this one
+    where the owner does not answer. now_s: by the clock of lives.
 
     Raises: StoreError with reason ttl, too_large, version, or one of the store's own.
     """
@@ -48,7 +49,7 @@ def accept_copy(node: NodeState, copy: RecordCopy, now_s: float) -> Record:
         held = store.held(copy.key)
         if held is None:
             return store.put_over(None, record)
-        if held.replication > record.replication and held.lives(now_s):
+        if held.replication > record.replication and held.kept_until_s > now_s:
             record = record._replace(replication=min(held.replication, node.config.max_replication))
         kept = store.put_over(held, record)
     except StoreError as error:

@@ -239,8 +239,8 @@ def _judge(
     owner_stored = displaced = unreached = False
     for peer, outcome in outcomes:
         node.stats.replica_writes[_write_result(outcome)] += 1
-        if found.guessed and peer == owner:
-            right = _confirms(outcome, targets)
+        if peer == owner and found.responder != owner:  # else these are the targets by its own word
+            right = _confirms(outcome, targets) if found.guessed else not _names_others(outcome, targets)
             search.judge(node, found, right=right)
             if not right:
                 return _misled(node, copy, owner, outcome, search)
@@ -271,8 +271,13 @@ def _confirms(outcome: Outcome, targets: tuple[Peer, ...]) -> bool:
     return isinstance(outcome, P2pFailure) and not _is_displaced(outcome)
 
 
+def _names_others(outcome: Outcome, targets: tuple[Peer, ...]) -> bool:
+    """Whether an owner stored it, but knows other nodes after it than those that were told: a list was behind."""
+    return isinstance(outcome, P2pSuccess) and outcome.view != view_of(targets[1:])
+
+
 def _misled(node: NodeState, copy: RecordCopy, owner: Peer, outcome: Outcome, search: Search) -> Round:
-    """What was heard before of the owner and those after it was wrong: another attempt, by the owner's own word."""
+    """What was heard of the owner and those after it was wrong: another attempt, by the owner's own word."""
     if isinstance(outcome, P2pSuccess | P2pFailure):
         search.via = (owner,)
     if not isinstance(outcome, P2pSuccess):

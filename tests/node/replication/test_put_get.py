@@ -26,9 +26,11 @@ from gdht.node.replication.copies import to_copy
 from gdht.node.replication.get import GetOutcome, get, try_get
 from gdht.node.replication.put import PutOutcome, put, try_put
 from gdht.node.replication.search import ATTEMPTS_MAX, BUDGET_CALLS, RETRY_S
+from gdht.node.replication.upkeep import expire
 from gdht.node.status import State
 from gdht.store.memory import RECORD_OVERHEAD_BYTES
 from tests.node.conftest import version
+from tests.node.replication.test_one_hop import join
 
 SUCCESS_3 = PutOutcome("success", 3, 3)
 
@@ -144,10 +146,11 @@ def test_a_life_is_the_default_when_not_said_and_cut_to_the_maximum(world, key, 
 
 @pytest.mark.parametrize(
     ("word", "down", "attempts"),
-    [("one", [50, 60], 1), ("majority", [60], 1), ("majority", [50, 60], 3), ("all", [], 1), ("all", [60], 3)],
+    [("one", [50, 60], 1), ("majority", [60], 1), ("majority", [50, 60], 4), ("all", [], 1), ("all", [60], 4)],
 )
 def test_the_quorum_is_what_the_configuration_says(world, word, down, attempts):
-    """Where it is not reached, those who were silent are asked once more; then others take their place."""
+    """Where it is not reached, those who were silent are asked once more; then others take their place, as the owner
+    itself names them."""
     ring = world.ideal(*range(10, 101, 10), write_quorum=word)
     world.kill(*down)
     outcome = put_35(ring[0])
@@ -155,6 +158,15 @@ def test_the_quorum_is_what_the_configuration_says(world, word, down, attempts):
     assert outcome.acknowledged >= {"one": 1, "majority": 2, "all": 3}[word]
     assert len(holders(ring)) == outcome.acknowledged
     assert world.asked(P2pPut).count(40) == attempts
+
+
+@pytest.mark.parametrize("word", ["all", "majority"])
+def test_copies_go_to_those_who_follow_the_owner_by_its_own_word(world, at, word):
+    """The node that a lookup asked has a list that is behind: it lacks a newcomer after the owner."""
+    ring = world.ideal(*range(10, 201, 10), write_quorum=word, successor_list_length=8)
+    join(world, at, 125, (120, 110, 100), 130, 140, 150)
+    assert put(ring[0], ring[0].node, (115).to_bytes(32, "big"), b"value", 60, 3) == SUCCESS_3
+    assert [world.actors[ident].holds(115) for ident in (120, 125, 130)] == [b"value"] * 3
 
 
 def test_a_quorum_does_not_shrink_with_the_nodes_that_do_not_answer(world):
@@ -299,6 +311,17 @@ def test_whoever_takes_a_short_lived_value_learns_how_long_an_older_one_may_live
     assert put_35(ring[0], b"new", ttl_s=1) == SUCCESS_3
     for actor in ring[3:6]:
         assert tombstone_left_s(actor) == pytest.approx(3600, abs=1)
+
+
+def test_who_keeps_a_tombstone_gets_the_newer_value_too(world, ring, key):
+    """Else, where its owner does not answer, their word that there is nothing would count."""
+    put_35(ring[0], value=b"one", ttl_s=60)
+    put_35(ring[0], value=b"two", ttl_s=1)
+    world.clock_s += 5.0
+    for actor in ring:
+        expire(actor, actor.node)
+    assert put_35(ring[0], value=b"three", ttl_s=60, replication=1).result == "success"
+    assert [actor.holds(35) for actor in ring[3:6]] == [b"three"] * 3
 
 
 def test_nothing_is_said_of_older_copies_that_die_before_the_new_one(world, ring):
