@@ -72,18 +72,20 @@ def remember(rt: Runtime, node: NodeState) -> None:
         node.remembered_at_s = rt.now()
 
 
-def remember_others(node: NodeState) -> None:
-    """We are no longer alone: write that down now, so that it is durable before whatever is stored from now on.
+def remember_at_once(node: NodeState) -> None:
+    """We are alone now, or no longer: write that down, so that it is durable before whatever is stored from now on.
 
-    Else, after a crash of all, we would take ourselves for the whole ring, and know of nobody to look for. Where it
-    cannot be written, `remember` tries again. Switches: no.
+    Else, after a crash of all, we would take ourselves for the whole ring, and know of nobody to look for; or wait for
+    those who have left for good. Where it cannot be written, `remember` tries again. Switches: no.
     """
+    if node.ring.alone and not node.founder:
+        return  # cut off, not alone by right: what we knew before is worth more
     if node.awaits_others and not _says_alone(node.store.note(NOTE)):
-        return  # what we knew before is worth more
+        return  # and so it is while we wait for those of our last run
     try:
         write_memory(node)
     except StoreError as error:
-        log.warning("that we are no longer alone is not written down yet: %s", error)
+        log.warning("whether we are alone is not written down yet: %s", error)
 
 
 def write_memory(node: NodeState) -> None:

@@ -12,7 +12,7 @@ from gdht.core.peer import Peer
 from gdht.core.placement import Role
 from gdht.core.ring import Ring
 from gdht.node import inspect
-from gdht.node.acquaintances import remember_others, write_memory
+from gdht.node.acquaintances import remember_at_once, write_memory
 from gdht.node.check import check
 from gdht.node.clock import Clock
 from gdht.node.express import Intake, OwnRecords, PutPlan, intake, judge_put, own_records, plan_get, plan_put
@@ -58,7 +58,7 @@ class Node:
     ) -> None:
         self._rt = rt
         self._node = NodeState(rt, me, config, store, arcs_max=arcs_max)
-        self._node.when_joined = partial(remember_others, self._node)
+        self._node.when_alone_or_not = partial(remember_at_once, self._node)
         self._census = Census(self._node)
         self._node.api_address = api_address
         self._node.admin_address = admin_address

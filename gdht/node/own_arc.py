@@ -124,6 +124,11 @@ class OwnArc:
         if self._start is not None and in_open(self._start, start, self._me):
             self.sure_from = self._start
 
+    def dropped(self, ident: int) -> None:
+        """A copy that others hold now was dropped here: of what is as far from us we may not have all. Switches: no."""
+        if self.has_all_at(ident):
+            self.owned_from = self.sure_from
+
     def doubt(self) -> None:
         """Others may have newer versions of everything. Switches: no."""
         self.sure_from = self.owned_from = None
@@ -135,10 +140,7 @@ class OwnArc:
         self.doubt()
 
     def has_all_of(self, arc: Arc) -> bool:
-        """Whether we were once sure of all of an arc, as its owner. Switches: no.
-
-        What was stored there until then we hold still, or all who should hold it have confirmed that they do.
-        """
+        """Whether we were once sure of all of an arc, as its owner, and have dropped nothing since. Switches: no."""
         return self.owned_from is not None and Arc(self.owned_from, self._me).covers(arc)
 
     def has_all_at(self, ident: int) -> bool:

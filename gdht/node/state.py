@@ -104,7 +104,7 @@ class NodeState:
         self.awaited: tuple[Peer, ...] = ()
         self.awaited_until_s = -math.inf
         self.remembered_at_s = -math.inf
-        self.when_joined: Callable[[], None] = lambda: None  # called when we are no longer alone
+        self.when_alone_or_not: Callable[[], None] = lambda: None  # called when that changes
         self.lost = LostPeers()
         self.met: Peer | None = None
         self._last_met: tuple[Peer | None, float] = None, 0.0
@@ -193,6 +193,7 @@ class NodeState:
             if not self.founder:
                 log.info("alone in the ring: the last other node left in good order")
             self.founder = True
+            self.when_alone_or_not()
         return True
 
     def has_left(self, peer: Peer) -> bool:
@@ -228,7 +229,7 @@ class NodeState:
         old, self.ring = self.ring, ring
         self.arc.follow(ring)
         if old.alone and not ring.alone:
-            self.when_joined()  # before anything is stored as a member of this ring
+            self.when_alone_or_not()  # before anything is stored as a member of this ring
         self._follow_neighbours(old)
         self.journal.ring_changed(self.clock.wall_s(), old, ring, cause)
         if old.first_successor != ring.first_successor:

@@ -8,6 +8,7 @@ from gdht.core.ident import hash_ident, ident_bytes
 from gdht.core.placement import quorum
 from gdht.core.records import NO_VERSION, Record, Version
 from gdht.node.clock import RESERVED_S
+from gdht.node.replication.get import LAST_RESORT
 from gdht.sim import express
 from gdht.sim.cluster import LAST_KEY, RECORDS_MAX, Cluster
 from gdht.sim.host import Host
@@ -46,6 +47,7 @@ class Clients:
 
     apart_since_s: since when the ring is in parts, so that a get must see only what was put through its own node
     after that; infinite: it is not there yet, or broken, and nothing must be seen. None: it is whole.
+    excuses_last_resorts: what a get says may not be the newest, as too many stood still, need not be.
     """
 
     def __init__(self, cluster: Cluster, rng: Random, plan: Plan) -> None:
@@ -53,12 +55,14 @@ class Clients:
         self.rng = rng
         self.plan = plan
         self.apart_since_s: float | None = inf
+        self.excuses_last_resorts = False
         self.puts = self.acknowledged = self.gets = self.judged = 0
         keys = plan.keys or max(round(plan.steps * KEYS_PER_STEP), 1)
         self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
         self._registers: dict[bytes, Register] = {}
         self._newest: dict[bytes, tuple[Version, float]] = {}  # that was acknowledged, and when its life is over
         self._losses: dict[bytes, int] = {}
+        self._copies: dict[bytes, int] = {}  # that the last acknowledged put asked for
 
     @property
     def lost(self) -> list[bytes]:
@@ -90,17 +94,20 @@ class Clients:
         register.puts.append(put)
         node, rt, timeout_s = host.node, host.runtime, self.cluster.config.call_timeout
         by_express = self.puts % EXPRESS == 0
+        config = self.cluster.config
+        copies = self.rng.randint(self.plan.copies, config.max_replication) if self.plan.copies else 0
 
         def run() -> None:
             put.taken_s = self.cluster.now
             if by_express:
-                outcome = express.put(rt, node, key, put.value, ttl_s, timeout_s)
+                outcome = express.put(rt, node, key, put.value, ttl_s, copies, timeout_s)
             else:
-                outcome = node.put(key, put.value, ttl_s, 0)
+                outcome = node.put(key, put.value, ttl_s, copies)
             put.ended_s = self.cluster.now
             if outcome.result == "success":
                 self.acknowledged += 1
-                put.acknowledged = max(outcome.acknowledged, quorum("majority", outcome.wanted))
+                put.acknowledged = max(outcome.acknowledged, quorum(config.write_quorum, outcome.wanted))
+                self._copies[key] = copies or config.replication
                 self._note_stored(key, put)
 
         host.process.spawn(run, "client put")
@@ -117,7 +124,7 @@ class Clients:
 
         def run() -> None:
             outcome = express.get(rt, node, key, timeout_s) if by_express else node.get(key)
-            if outcome.result in ANSWERS:
+            if outcome.result in ANSWERS and not (self.excuses_last_resorts and outcome.detail == LAST_RESORT):
                 get = Get(memory, started_s, self.cluster.now, outcome.value)
                 self._judge(key, get)
 
@@ -136,6 +143,7 @@ class Clients:
         live = self.cluster.live()
         records = [record for host in live if (record := host.node.store.held(key))]
         versions = [record.version for record in records if record.value == put.value]
+        versions = versions or [record.version for record in records]  # it has been replaced already
         stored = max(versions, default=NO_VERSION), put.started_s + put.ttl_s
         self._newest[key] = max(self._newest[key], stored) if self._owed(key) else stored
         self._registers[key].exposed = False
@@ -156,7 +164,7 @@ class Clients:
             for put in register.puts:
                 if put.node in crashed:
                     put.ended_s = min(put.ended_s, self.cluster.now)
-            if self._holders(staying, key) >= self.cluster.config.replication:
+            if self._holders(staying, key) >= self._copies.get(key, self.cluster.config.replication):
                 self._losses[key] = 0  # repaired since the last crash
             losses = self._holders(hosts, key)
             self._losses[key] = self._losses.get(key, 0) + losses

@@ -29,11 +29,13 @@ def get(rt: Runtime, node: Node, key: bytes, timeout_s: float) -> GetOutcome:
     return node.finish_get(key, Asked(owner, reply, since_s))
 
 
-def put(rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, timeout_s: float) -> PutOutcome:
+def put(
+    rt: Runtime, node: Node, key: bytes, value: bytes, ttl_s: int, replication: int, timeout_s: float
+) -> PutOutcome:
     """Write to the supposed replicas, and go on from their answers if these settle nothing. Switches: yes."""
-    plan, since_s = node.plan_put(key, value, ttl_s, 0), rt.now()
+    plan, since_s = node.plan_put(key, value, ttl_s, replication), rt.now()
     if plan is None:
-        return node.put(key, value, ttl_s, 0)
+        return node.put(key, value, ttl_s, replication)
     outcomes = _write(rt, node, plan, timeout_s)
     done = node.judge_put(plan, outcomes)
     return done or node.finish_put(Begun(plan.copy, plan.peers, outcomes, since_s))

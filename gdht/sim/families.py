@@ -61,12 +61,16 @@ class Rough(Safe):
 
 
 class Laggards(History):
-    """Nothing fails, but nodes stand still for seconds or do everything slowly: how often is a neighbour dropped?"""
+    """Nothing fails, but nodes stand still for seconds or do everything slowly: how often is a neighbour dropped?
+
+    So many may stand still at once that a get brings what it says may not be the newest.
+    """
 
     slow_s_max = 30.0
 
     def begin(self) -> None:
         super().begin()
+        self.clients.excuses_last_resorts = True
         self.cluster.wait_until_joined()
         self.cluster.wait_until_ideal(ideal_bound_s(self.cluster))
 
@@ -270,6 +274,12 @@ class Expiry(Safe):
                 raise self.cluster.failure(f"{host} still holds something: {host.node.store.scan(b'', LAST_KEY, 9)}")
 
 
+class Copies(Expiry):
+    """The same, with any number of copies for each put, and any write quorum, so that crashes may cost some."""
+
+    demands_records = False
+
+
 FAMILIES: dict[str, type[History]] = {
     "safe": Safe,
     "rough": Rough,
@@ -278,4 +288,5 @@ FAMILIES: dict[str, type[History]] = {
     "partition": Partition,
     "durable": Durable,
     "expiry": Expiry,
+    "copies": Copies,
 }

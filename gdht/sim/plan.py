@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Any, NamedTuple
 
-from gdht.config import DhtConfig
+from gdht.config import DhtConfig, WriteQuorum
 from gdht.sim.delays import Delay, exponential, lognormal
 from gdht.sim.network import NetworkOptions
 
@@ -22,6 +22,7 @@ class Plan:
     skew_s: how far a wall clock may be off, either way. keys: how many different ones clients use; 0: as many as fit
     the steps. long_s: how long what they put lives; short: the share of it that lives for some seconds only. disks: 1
     when records are kept on disks that survive crashes, 0 in memory. sync_s: mean seconds until a disk has something.
+    quorum: when a write has succeeded. copies: clients ask for any number of copies from so many on; 0: for none.
     """
 
     family: str = "safe"
@@ -42,6 +43,8 @@ class Plan:
     short: float = 0.0
     disks: int = 0
     sync_s: float = 0.005
+    quorum: WriteQuorum = "majority"
+    copies: int = 0
 
     @property
     def command(self) -> str:
@@ -59,6 +62,7 @@ class Plan:
             successor_list_length=self.length,
             replication=min(self.replication, self.length + 1),
             max_replication=min(8, self.length + 1),
+            write_quorum=self.quorum,
         )
 
     @property
@@ -108,6 +112,20 @@ SAFE_SIZES: dict[str, tuple[Any, ...]] = {
     "repair_s": (10.0, 10.0, 0.0),
 }
 
+EXPIRY: dict[str, tuple[Any, ...]] = {
+    "nodes": (1, 3, 5, 8),
+    "length": (2, 3, 4),
+    "delay_s": (0.005, 0.02, 0.05),
+    "step_s": (0.1, 0.3),
+    "steps": (200, 400),
+    "skew_s": (0.0, 0.0, 2.0, 30.0),
+    "repair_s": (10.0, 20.0),
+    "keys": (2, 5),
+    "long_s": (60, 120),
+    "short": (0.5, 0.8),
+    "disks": (0, 1),
+}
+
 CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
     "safe": SAFE_SIZES | {"short": (0.0, 0.3)},
     "rough": SAFE_SIZES
@@ -134,19 +152,8 @@ CHOICES: dict[str, dict[str, tuple[Any, ...]]] = {
         "disks": (1,),
         "sync_s": (0.001, 0.01, 0.2),
     },
-    "expiry": {
-        "nodes": (1, 3, 5, 8),
-        "length": (2, 3, 4),
-        "delay_s": (0.005, 0.02, 0.05),
-        "step_s": (0.1, 0.3),
-        "steps": (200, 400),
-        "skew_s": (0.0, 0.0, 2.0, 30.0),
-        "repair_s": (10.0, 20.0),
-        "keys": (2, 5),
-        "long_s": (60, 120),
-        "short": (0.5, 0.8),
-        "disks": (0, 1),
-    },
+    "expiry": EXPIRY,
+    "copies": EXPIRY | {"quorum": ("one", "majority", "all"), "copies": (1, 2)},
 }
 """What the seed draws from, by family; everything else is as in `Plan`."""
 

@@ -145,5 +145,5 @@ def _ends_s(put: Put, margins: Margins) -> float:
 
 
 def _came_before(put: Put, later: Put, margins: Margins) -> bool:
-    """Whether of two puts the second has the newer version for sure."""
-    return put.ended_s + (0.0 if put.node == later.node else margins.stamps_s) <= later.started_s and put is not later
+    """Whether of two puts the second has the newer version for sure; not if it began in the moment the first ended."""
+    return put.ended_s + (0.0 if put.node == later.node else margins.stamps_s) < later.started_s and put is not later

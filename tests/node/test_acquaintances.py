@@ -18,7 +18,7 @@ from gdht.node.acquaintances import (
     known_peers,
     recall,
     remember,
-    remember_others,
+    remember_at_once,
     write_memory,
 )
 from gdht.node.journal import Cause
@@ -145,7 +145,7 @@ def test_that_it_is_no_longer_alone_is_written_at_once(world, at):
 def joined(world, at, *, awaited=()):
     """A founder at 100 that waits for these from its last run, and was joined by 110; with the hook of a whole node."""
     actor = world.add(100)
-    actor.node.when_joined = partial(remember_others, actor.node)
+    actor.node.when_alone_or_not = partial(remember_at_once, actor.node)
     actor.node.awaited, actor.node.awaited_until_s = awaited, 30.0
     found_ring(actor.node)
     return actor
@@ -156,6 +156,22 @@ def test_it_is_written_before_anything_is_stored_in_the_ring(world, at):
     actor = joined(world, at)
     remember(actor, actor.node)
     actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    assert recall(actor.node) == ((at(110),), 1, False)
+
+
+def test_that_it_is_alone_again_is_written_at_once_too(world, at):
+    """Else it would look for those who have left for good, when it is killed and started again at once."""
+    actor = joined(world, at)
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    actor.node.forget(at(110))
+    assert recall(actor.node).alone
+
+
+def test_that_it_is_cut_off_is_not(world, at):
+    actor = joined(world, at)
+    actor.node.set_ring(actor.node.ring.with_predecessors(at(110)), Cause.NOTIFIED)
+    actor.node.founder = False
+    actor.node.set_ring(Ring(actor.me, 3), Cause.ISOLATED)
     assert recall(actor.node) == ((at(110),), 1, False)
 
 

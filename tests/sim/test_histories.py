@@ -64,6 +64,9 @@ def test_nodes_that_know_they_are_late_seldom_drop_the_living():
     assert 3 * patient < 2 * hasty
 
 
+FEW_COPIES = replace(draw("expiry", 30028), nodes=3, length=4, replication=1, skew_s=300.0, keys=2)
+
+
 @pytest.mark.parametrize(
     ("bug", "plan"),
     [
@@ -98,6 +101,8 @@ def test_nodes_that_know_they_are_late_seldom_drop_the_living():
         ("a newcomer was told to found a ring while the true one was down", draw("durable", 3097)),
         ("a newcomer founded a ring, and was asked after the true one had come back", draw("durable", 3694)),
         ("the time until a slow node took a put up was counted as its life", draw("rough", 3163)),
+        ("while two of three holders stood still, the third was to know better", draw("laggards", 20304)),
+        ("a record on its way from its owner to a newcomer was found with neither", FEW_COPIES),
     ],
     ids=lambda value: "" if isinstance(value, Plan) else value.replace(" ", "_"),
 )

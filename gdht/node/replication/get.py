@@ -21,7 +21,10 @@ from gdht.node.status import State
 
 
 class GetOutcome(NamedTuple):
-    """result: success, not_found, timeout or error. value: None unless success. detail: for people, why it is none."""
+    """result: success, not_found, timeout or error. value: None unless success. detail: for people, why it is none.
+
+    Also why it may not be the newest, where that is the best that could be had.
+    """
 
     result: str
     value: bytes | None
@@ -29,6 +32,8 @@ class GetOutcome(NamedTuple):
 
 
 NOT_FOUND = GetOutcome("not_found", None)
+
+LAST_RESORT = "others that may hold a newer one did not answer"
 
 
 def get(rt: Runtime, node: NodeState, key: bytes) -> GetOutcome:
@@ -82,7 +87,7 @@ def _get(rt: Runtime, node: NodeState, key: bytes, asked: Asked | None = None) -
         if outcome is not None:
             return outcome
     if search.newest is not None:
-        return _outcome(search.newest.at(rt.now()))  # of those that answer, nobody has a newer one
+        return _outcome(search.newest.at(rt.now()))._replace(detail=LAST_RESORT)  # better than nothing
     return GetOutcome("timeout" if search.timed_out or search.dead else "error", None, search.why)
 
 
@@ -161,8 +166,12 @@ def _read_replicas(
     newest = readings.newest
     if newest is None:
         search.why = f"no copy found; {len(readings.silent)} of {len(peers)} gave no answer"
-        everybody_answered = owner_reply is not None and not readings.silent
-        return NOT_FOUND if everybody_answered and readings.sure else None
+        everybody_answered = owner_reply is not None and not readings.silent and readings.sure
+        on_the_move = (
+            unsure and not search.found_nothing
+        )  # from one who had dropped it by then to one who had not got it
+        search.found_nothing = everybody_answered
+        return NOT_FOUND if everybody_answered and not on_the_move else None
     replication = newest.copy.replication
     holders = peers[:replication]
     _repair_after_read(rt, node, newest, tuple(peer for peer in readings.behind if peer in holders))

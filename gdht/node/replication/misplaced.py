@@ -72,6 +72,7 @@ def _is_done(node: NodeState, entry: Entry, confirmed: list[bool]) -> bool:
     except StoreError as error:
         log.warning("a copy that was handed on could not be dropped: %s", error)
         return False
+    node.arc.dropped(key_ident(entry.key))
     return True
 
 

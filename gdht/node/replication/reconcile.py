@@ -216,10 +216,23 @@ class Reconciliation:
         for entry, wanted in zip(page.entries, reply.wanted, strict=False):
             if wanted and self._task.is_for_peer(entry.replication) and seen.holds(key_ident(entry.key)):
                 self._wanted[entry.key] = entry.replication
-        if self._task.fetches:
-            in_arc = (entry for entry in reply.entries if seen.holds(key_ident(entry.key)))
-            self._lacking += (entry.key for entry in in_arc if lacks(self._node.store, entry))
+        for entry in reply.entries:
+            if seen.holds(key_ident(entry.key)):
+                self._note_theirs(entry)
         return reply.up_to
+
+    def _note_theirs(self, entry: Entry) -> None:
+        """What the peer holds that we lack is to be fetched; where ours is newer, it is given it.
+
+        It may have more copies than ours, and so not be named among those that the peer should hold; but what it holds
+        is older, and must not outlast ours.
+        """
+        if self._task.fetches and lacks(self._node.store, entry):
+            self._lacking.append(entry.key)
+            return
+        held = self._node.store.held(entry.key)
+        if held is not None and held.version > entry.version and self._task.is_for_peer(entry.replication):
+            self._wanted[entry.key] = held.replication
 
     # Moving -----------------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ class Search:
     """What several attempts at one request share: peers known to be dead, and whom to ask first next time.
 
     The first attempt may go by what the node has heard before of who owns what (`guess`); the owner alone decides.
-    newest: a copy that was found, while those who did not answer may hold a newer one. why: what went wrong last.
+    newest: a copy that was found, while those who did not answer may hold a newer one. found_nothing: all answered last
+    time that they have none. why: what went wrong last.
     reasons: by address, why somebody did not do as asked.
     """
 
@@ -43,6 +44,7 @@ class Search:
         self.reasons: dict[str, str] = {}
         self.timed_out = False
         self.newest: Reading | None = None
+        self.found_nothing = False
         self.why = ""
 
     def guess(self, node: NodeState, key: bytes, replicas: int, needed: int) -> Found | None:

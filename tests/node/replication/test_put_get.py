@@ -20,10 +20,11 @@ from gdht.core.messages import (
 )
 from gdht.core.records import CLOCK_AHEAD_S_MAX, STAMP_MAX, Version
 from gdht.errors import PeerUnreachable
+from gdht.node.handlers import handle
 from gdht.node.journal import Cause
 from gdht.node.membership import check_predecessor, found_ring
 from gdht.node.replication.copies import to_copy
-from gdht.node.replication.get import GetOutcome, get, try_get
+from gdht.node.replication.get import LAST_RESORT, GetOutcome, get, try_get
 from gdht.node.replication.put import PutOutcome, put, try_put
 from gdht.node.replication.search import ATTEMPTS_MAX, BUDGET_CALLS, RETRY_S
 from gdht.node.replication.upkeep import expire
@@ -394,13 +395,13 @@ def test_any_single_holder_that_survives_is_found(world, ring, survivor):
     put_35(ring[0])
     settling(world, ring)
     world.kill(*{40, 50, 60} - {survivor})
-    assert get_35(ring[0]) == GetOutcome("success", b"value")
+    assert get_35(ring[0]).value == b"value"
 
 
 def test_a_newcomer_that_has_not_received_its_share_is_helped_out_by_its_replicas(ring):
     ring[4].keep(35)
     ring[3].node.arc.doubt()
-    assert get_35(ring[0]) == GetOutcome("success", b"value")
+    assert get_35(ring[0]).value == b"value"
 
 
 def test_not_here_yet_by_everybody_is_not_not_found(ring):
@@ -414,7 +415,22 @@ def test_a_replica_that_is_sure_answers_for_a_newcomer_that_is_not(world, ring):
     ring[3].node.arc.doubt()
     ring[4].node.arc.owned_from = 30  # it was the owner before
     assert get_35(ring[0]) == GetOutcome("not_found", None)
-    assert world.asked(P2pGet).count(40) == 2, "as the owner, then for whatever copy it has"
+    assert world.asked(P2pGet).count(40) == 4, "as the owner, then for whatever copy it has, and all once more"
+
+
+def test_while_the_owner_is_not_sure_a_record_on_its_way_to_it_is_not_missed(world, ring):
+    """The owner is asked before it has got it, the node that gave it after it has dropped it."""
+    ring[3].node.arc.doubt()
+    ring[4].node.arc.owned_from = 30
+    moved = []
+
+    def former_owner(request):
+        if isinstance(request, P2pGet) and not moved:
+            moved.append(ring[3].keep(35))
+        return handle(ring[4].node, ring[0].me, request, ring[4].node.clock.lives_s())
+
+    world.script(50, former_owner)
+    assert get_35(ring[0]).value == b"value"
 
 
 def test_while_the_owner_is_not_sure_a_node_that_never_owned_the_place_proves_nothing(ring):
@@ -497,7 +513,7 @@ def test_a_copy_is_better_than_nothing_when_the_others_stay_silent(world, ring):
     ring[3].keep(35, b"old")
     for ident in (50, 60):
         world.script(ident, P2pError(ErrorReason.OVERLOAD, "busy"))
-    assert get_35(ring[0]) == GetOutcome("success", b"old")
+    assert get_35(ring[0]) == GetOutcome("success", b"old", LAST_RESORT)
 
 
 def test_whoever_lacked_the_record_is_given_it_beside_the_answer(ring):

@@ -116,6 +116,18 @@ def test_a_newer_version_is_told_of_even_when_it_has_fewer_copies(pair):
     assert both_hold(pair, 1) == [b"newer", b"newer"]
 
 
+def test_a_peer_that_holds_an_older_version_with_more_copies_is_given_the_newer_one(pair):
+    """It was never among those that the newer one was put to."""
+    pair[0].keep(1, b"new", copies=3)
+    pair[1].keep(1, b"old", age_ms=10, copies=4)
+    outcome = run(pair, least=4)
+    assert (outcome.sent, outcome.received) == (1, 0)
+    assert both_hold(pair, 1) == [b"new", b"new"]
+    outcome = run(pair, least=4)
+    assert (outcome.sent, outcome.received) == (0, 1), "and has as many copies from now on"
+    assert run(pair, least=4).received == 0
+
+
 def test_tombstones_travel(pair, world):
     """Or an older copy that a third node has would come back through the one that lacks the tombstone."""
     store, now_s = pair[0].node.store, pair[0].node.clock.lives_s()
