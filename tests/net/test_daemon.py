@@ -52,24 +52,16 @@ def start(stack):
 
 
 @pytest.fixture
-def serve(stack, monkeypatch):
+def serve(stack, tools, monkeypatch):
     """`serve()`: a daemon in `serve_forever`, and a greenlet that ends with its exit code."""
 
     def run(**changes):
         daemon = Daemon(make_config(**changes), None)
-        greenlet = gevent.spawn(exit_code, daemon)
+        greenlet = gevent.spawn(tools.exit_code, daemon)
         stack.callback(daemon.stop)
         return daemon, greenlet
 
     return run
-
-
-def exit_code(daemon):
-    try:
-        daemon.serve_forever()
-    except SystemExit as error:
-        return error.code
-    return 0
 
 
 def http_get(address):
