@@ -20,7 +20,7 @@ from gdht.core.peer import Peer
 from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
-from gdht.net.disk import DiskThread, try_again, write_identity
+from gdht.net.disk import DiskThread
 from gdht.net.express import TEND_S, Express
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
@@ -33,6 +33,7 @@ from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
 from gdht.net.turn import this_turn
 from gdht.node.node import Node
+from gdht.node.owner_note import try_again, write_identity
 from gdht.node.stats import Stats
 from gdht.node.status import Check, NodeStatus, Share, State
 from gdht.store.opening import open_store
