@@ -234,21 +234,33 @@ class Daemon:
     def serve_forever(self) -> None:
         """Start, and serve until SIGTERM or SIGINT; then leave. Switches: yes.
 
-        A second signal ends it at once. Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second).
+        A second signal ends it at once.
+        Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second signal, or when stopping failed).
         """
         watchers = [gevent.signal_handler(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
             self.start()
             self._asked_to_stop.wait()
-            leaving = gevent.spawn(self.stop)
-            leaving.link(lambda _greenlet: self._ended.set())
+            leaving = gevent.spawn(self._try_to_stop)
             self._ended.wait()
             if not leaving.ready():
-                log.warning("stopped at once; records were not handed over")
+                log.warning("stopped at once, without leaving in good order")
+            if not leaving.value:
                 raise SystemExit(1)
         finally:
             for watcher in watchers:
                 watcher.cancel()
+
+    def _try_to_stop(self) -> bool:
+        """Stop; whether all went well. Switches: yes."""
+        try:
+            self.stop()
+        except Exception:
+            log.exception("stopping failed")
+            return False
+        finally:
+            self._ended.set()
+        return True
 
     def stop(self) -> None:
         """Finish what clients asked, hand the records over, leave the ring, close the ports. Switches: yes.

@@ -182,6 +182,21 @@ def test_a_second_signal_stops_at_once_with_a_failure(serve, tools, monkeypatch)
     tools.wait_for(lambda: daemon.state is DaemonState.STOPPED)
 
 
+def test_a_stop_that_fails_is_logged_and_ends_with_a_failure(serve, tools, monkeypatch, caplog):
+    daemon, greenlet = serve()
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING)
+
+    def stop_and_fail(stop=daemon.stop):
+        stop()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(daemon, "stop", stop_and_fail)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(5):
+        assert greenlet.get() == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_ports_are_closed_even_if_leaving_fails(start, monkeypatch, caplog):
     daemon = start()
     monkeypatch.setattr(daemon.node, "leave", lambda _deadline_s: 1 / 0)
