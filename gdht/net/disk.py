@@ -73,13 +73,21 @@ class DiskThread:
             except Exception:  # a bug of ours: the next work must be told of all the same
                 log.exception("what follows a commit failed")
 
-    def close(self) -> None:
-        """Let the thread end, when what it was given is done. Switches: until it has."""
+    def close(self, within_s: float) -> bool:
+        """Let the thread end when what it was given is done; whether it has, within so many seconds. Switches: yes.
+
+        One that the disk holds for longer is left to itself, and ends with the process.
+        """
         self._works.put(None)
+        ends_at_s = time.monotonic() + within_s
         while self._thread.is_alive():
+            if time.monotonic() >= ends_at_s:
+                return False
             gevent.sleep(CLOSE_LOOK_S)
+        self._ended()  # the loop may have had no turn since the last work
         self._wake.stop()
         self._wake.close()
+        return True
 
 
 def _let_others_go_first() -> None:

@@ -15,7 +15,7 @@ from gdht.net.disk import DiskThread
 def thread():
     thread = DiskThread()
     yield thread
-    thread.close()
+    thread.close(5.0)
 
 
 def test_work_is_done_elsewhere_and_told_here(thread, tools):
@@ -79,3 +79,23 @@ def test_what_is_put_off_comes_when_what_is_at_hand_is_done(thread, tools):
     order.append("at hand")
     tools.wait_for(lambda: len(order) == 2)
     assert order == ["at hand", "soon"]
+
+
+def test_it_ends_when_all_that_it_was_given_is_done_and_told():
+    told = []
+    thread = DiskThread()
+    for _ in range(3):
+        thread.run_aside(partial(time.sleep, 0.01), told.append)
+    assert thread.close(5.0)
+    assert told == [None] * 3
+
+
+def test_a_disk_that_hangs_holds_the_end_no_longer_than_it_may():
+    released = threading.Event()
+    thread = DiskThread()
+    thread.run_aside(partial(released.wait, 5.0), lambda _: None)
+    began_s = time.monotonic()
+    assert not thread.close(0.1)
+    assert 0.1 <= time.monotonic() - began_s < 2.0
+    released.set()
+    assert thread.close(5.0)
