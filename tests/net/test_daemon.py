@@ -62,6 +62,7 @@ def serve(stack, tools, monkeypatch):
     def run(**changes):
         daemon = Daemon(make_config(**changes), None)
         greenlet = gevent.spawn(tools.exit_code, daemon)
+        stack.callback(greenlet.kill)
         stack.callback(daemon.stop)
         return daemon, greenlet
 
