@@ -1,7 +1,6 @@
 """A whole node in this process: what is opened when it starts, in which order it leaves, and what signals do."""
 
 import logging
-import signal
 import socket
 import sys
 import time
@@ -17,10 +16,11 @@ from gevent.event import Event
 from gdht.config import Address, Config
 from gdht.core.ident import ident_hex
 from gdht.core.peer import Peer
+from gdht.errors import StoreError
 from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
 from gdht.net.api_server import ApiServer
-from gdht.net.disk import DiskThread, try_again, write_identity
+from gdht.net.disk import DiskThread
 from gdht.net.express import TEND_S, Express
 from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
@@ -31,8 +31,11 @@ from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
+from gdht.net.signals import heard_signals
 from gdht.net.turn import this_turn
+from gdht.node.later import made_durable
 from gdht.node.node import Node
+from gdht.node.owner_note import try_again, write_identity
 from gdht.node.stats import Stats
 from gdht.node.status import Check, NodeStatus, Share, State
 from gdht.store.opening import open_store
@@ -51,6 +54,9 @@ API_STOP_S, HAND_OVER_S, GOODBYE_S, PEER_STOP_S, ADMIN_STOP_S = 2.0, 4.0, 1.5, 0
 
 GOODBYE_S is for the calls under way when the time for handing over ends, and for saying goodbye.
 """
+
+STOP_S, CLOSE_S_MIN = 9.0, 0.5
+"""The disk gets what the others have left of the former to take the last writes, and no less than the latter."""
 
 ADMIN_LINGER_S = 1.5
 """After a leave that was asked for through the admin port, it still answers for so long: how that ended."""
@@ -233,40 +239,67 @@ class Daemon:
     def serve_forever(self) -> None:
         """Start, and serve until SIGTERM or SIGINT; then leave. Switches: yes.
 
-        A second signal ends it at once. Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second).
+        A second signal ends it at once.
+        Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second signal, or when stopping failed).
         """
-        watchers = [gevent.signal_handler(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)]
-        try:
+        with heard_signals(self._on_signal):
             self.start()
             self._asked_to_stop.wait()
-            leaving = gevent.spawn(self.stop)
-            leaving.link(lambda _greenlet: self._ended.set())
+            leaving = gevent.spawn(self._try_to_stop)
             self._ended.wait()
-            if not leaving.ready():
-                log.warning("stopped at once; records were not handed over")
-                raise SystemExit(1)
+        if not leaving.ready():
+            log.warning("stopped at once, without leaving in good order")
+        if not leaving.value:
+            raise SystemExit(1)
+
+    def _try_to_stop(self) -> bool:
+        """Stop; whether all went well. Switches: yes."""
+        try:
+            self.stop()
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400  (the message says it all)
+            return False
+        except Exception:
+            log.exception("stopping failed")
+            return False
         finally:
-            for watcher in watchers:
-                watcher.cancel()
+            self._ended.set()
+        return True
 
     def stop(self) -> None:
-        """Finish what clients asked, hand the records over, leave the ring, close the ports. Switches: yes.
+        """Finish what clients asked, hand the records over, leave the ring, close ports and store. Switches: yes.
 
-        Up to 10 s, and longer only when `leave` was given longer.
+        Up to 10 s, and longer only when `leave` was given longer. Raises: StoreError when the store could not be closed
+        by then; nothing that was acknowledged is lost.
         """
         if self.state is not DaemonState.RUNNING:
             return
         self.state = DaemonState.STOPPING
         log.info("leaving node=%s", self.node.me)
+        hand_over_s = HAND_OVER_S if self._hand_over_s is None else self._hand_over_s
+        ends_at_s = time.monotonic() + STOP_S + max(hand_over_s - HAND_OVER_S, 0.0)
+        self._leave_ring(hand_over_s)
+        self._close_ports()
+        try:
+            self._close_store(max(ends_at_s - time.monotonic(), CLOSE_S_MIN))
+        finally:
+            self._pulse.stop()
+            self.state = DaemonState.STOPPED
+        log.info("left node=%s", self.node.me)
+
+    def _leave_ring(self, hand_over_s: float) -> None:
+        """Finish what clients asked, and hand the records over. Switches: yes."""
         self.node.drain()
         self.api_server.stop(API_STOP_S)
-        hand_over_s = HAND_OVER_S if self._hand_over_s is None else self._hand_over_s
         try:
             with gevent.Timeout(hand_over_s + GOODBYE_S, False):
                 self.node.leave(hand_over_s)
         except Exception:
             log.exception("leaving failed; the ports are closed all the same")
         self.node.stop()
+
+    def _close_ports(self) -> None:
+        """Close the ports that are still open, and end what runs beside the node. Switches: yes."""
         if self._hand_over_s is not None and self.admin_server is not None:
             gevent.sleep(ADMIN_LINGER_S)
         self.peer_server.stop(PEER_STOP_S)
@@ -275,11 +308,27 @@ class Daemon:
         self._pool.close()
         if self.admin_server is not None:
             self.admin_server.stop(ADMIN_STOP_S)
-        self._store.close()
-        self._disk.close()
-        self._pulse.stop()
-        self.state = DaemonState.STOPPED
-        log.info("left node=%s", self.node.me)
+
+    def _close_store(self, within_s: float) -> None:
+        """Make everything durable and let go of the files. Switches: yes. Raises: StoreError when the disk hangs.
+
+        All that waits for the disk does so in its thread: a disk that hangs must hold neither the loop nor a signal.
+        """
+        ends_at_s = time.monotonic() + within_s
+        while self._store.pending is not None and (left_s := ends_at_s - time.monotonic()) > 0:
+            made_durable(self._runtime, self._store, left_s)
+        is_durable = self._store.pending is None  # or refused, and whoever wrote it was told so
+        outcome: list[Exception | None] = []
+        if is_durable:
+            self._disk.run_aside(self._store.close, outcome.append)
+        self._disk.close(ends_at_s - time.monotonic())
+        if outcome == [None]:
+            return
+        place = f"data_dir {self._config.dht.data_dir}"
+        if outcome:
+            raise StoreError("disk", f"{place} was not closed: {outcome[0]!r}")
+        what = "all in it is durable" if is_durable else "the last writes are not durable, and were not acknowledged"
+        raise StoreError("disk", f"the disk hangs: {place} could not be closed within {within_s:.1f} s; {what}")
 
     def _on_signal(self) -> None:
         self._signals += 1

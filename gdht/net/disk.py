@@ -1,6 +1,5 @@
-"""A node's store in its own process: the thread that waits for the disk, and whose records lie there."""
+"""The thread that waits for the disk."""
 
-import json
 import logging
 import os
 import sys
@@ -13,11 +12,7 @@ from threading import Thread
 
 import gevent
 
-from gdht.core.ident import ident_hex
-from gdht.core.peer import Peer
-from gdht.errors import StoreError
 from gdht.node.stats import Stats
-from gdht.node.storage import Store
 from gdht.store.disk import Work
 
 log = logging.getLogger(__name__)
@@ -27,9 +22,6 @@ SWITCH_S = 0.0005
 
 CLOSE_LOOK_S = 0.001
 """How often it is looked whether the thread has ended."""
-
-IDENTITY_NOTE = "identity"
-
 
 Done = Callable[[Exception | None], None]
 
@@ -81,13 +73,21 @@ class DiskThread:
             except Exception:  # a bug of ours: the next work must be told of all the same
                 log.exception("what follows a commit failed")
 
-    def close(self) -> None:
-        """Let the thread end, when what it was given is done. Switches: until it has."""
+    def close(self, within_s: float) -> bool:
+        """Let the thread end when what it was given is done; whether it has, within so many seconds. Switches: yes.
+
+        One that the disk holds for longer is left to itself, and ends with the process.
+        """
         self._works.put(None)
+        ends_at_s = time.monotonic() + within_s
         while self._thread.is_alive():
+            if time.monotonic() >= ends_at_s:
+                return False
             gevent.sleep(CLOSE_LOOK_S)
+        self._ended()  # the loop may have had no turn since the last work
         self._wake.stop()
         self._wake.close()
+        return True
 
 
 def _let_others_go_first() -> None:
@@ -107,25 +107,3 @@ def _caught(work: Work) -> Exception | None:
     except Exception as error:  # noqa: BLE001  (the store tells what it is)
         return error
     return None
-
-
-def write_identity(store: Store, me: Peer) -> None:
-    """Note whose store it is, and say so when it was another node's. Switches: no."""
-    ours = {"ident": ident_hex(me.ident), "address": me.address}
-    note = store.note(IDENTITY_NOTE)
-    before = json.loads(note) if note else ours
-    if before["ident"] != ours["ident"]:
-        log.warning(
-            "the store was node %s's at %s; what is not ours of it is handed on", before["ident"], before["address"]
-        )
-    try:
-        store.write_note(IDENTITY_NOTE, json.dumps(ours).encode())
-    except StoreError as error:
-        log.warning("writes are refused: %s", error)
-
-
-def try_again(store: Store) -> None:
-    """Write something that changes nothing to a store that failed: its error goes when this succeeds. Switches: no."""
-    if store.error:
-        with suppress(StoreError):
-            store.write_note(IDENTITY_NOTE, store.note(IDENTITY_NOTE))

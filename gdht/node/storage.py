@@ -106,4 +106,7 @@ class Store(Protocol):
         """Write something down beside the records; durable as they are. Raises: StoreError."""
 
     def close(self) -> None:
-        """Make everything durable and let go of the files; nothing is asked of it afterwards. May block for a while."""
+        """Make everything durable and let go of the files; nothing is asked of it afterwards.
+
+        Blocks for as long as the disk does; in another thread than the loop's only when nothing is `pending`.
+        """

@@ -31,7 +31,9 @@ READY_LINE = re.compile(
 """All of standard output, byte for byte."""
 ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):[1-9]\d{0,4}")
 
-CRASH = re.compile(r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ (?:isolated|writes fail):)\S).*", re.MULTILINE)
+CRASH = re.compile(
+    r"^(Traceback \(most|\S+ (ERROR|CRITICAL)\s+(?!\S+ (?:isolated|writes fail|the disk hangs):)\S).*", re.MULTILINE
+)
 """Losing every successor, or the disk, is an error of the world; all others are ours."""
 
 START_S_MAX = 30.0

@@ -1,8 +1,11 @@
-"""Disks that fill up, cannot be written to or hold what is no store: told clearly, and nothing acknowledged is lost."""
+"""Disks that fill up, hang, take no writes or hold what is no store: told clearly, and nothing acknowledged is lost."""
 
 import os
 import random
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,10 @@ from tests.e2e.harness import FREE_PORTS, Fleet, NodeProcess, run, wait_until
 SMALL, LARGER = "4m", "12m"
 READ_ONLY = "ro"
 VALUE_BYTES = 32_000
+
+HUNG_DISK = Path(__file__).with_name("hung_disk.py")
+AT_ONCE_S = 2.0
+"""An interpreter takes a moment to end, and the last lines of the log are given a second."""
 
 
 class Mount:
@@ -163,6 +170,61 @@ def test_a_store_at_its_configured_limit_refuses_what_is_too_much_and_says_why(f
     assert missing(node, values) == []
     assert rejected(node, "full") >= 1
     assert rejected(node, "disk") == 0
+
+
+# A disk that hangs ----------------------------------------------------------------------------------------------------
+
+
+class HungDisk:
+    """A node whose disk has hung since it acknowledged `values`, and while one more write is on its way there."""
+
+    def __init__(self, fleet: Fleet, place: Path) -> None:
+        self._fleet = fleet
+        self.data_dir = place / "data"
+        self._options = ["--data-dir", str(self.data_dir)]
+        hangs, held = place / "hangs", place / "held"
+        self.node = fleet.start(*self._options, prefix=(sys.executable, str(HUNG_DISK), str(hangs), str(held)))
+        self.values = {random.randbytes(32): random.randbytes(100) for _ in range(50)}
+        with self.node.connect() as client:
+            client.put_all(self.values.items())
+            hangs.touch()
+            client.send(put_frame(bytes(32), b"not acknowledged", reserved=ANSWER_WANTED))
+            wait_until(held.exists, "the disk hangs")
+
+    def lost(self) -> list[str]:
+        """What was acknowledged and is not there after a new start on a sound disk."""
+        return missing(self._fleet.start(*self._options, "--p2p-address", self.node.p2p), self.values)
+
+
+@pytest.fixture
+def hung_disk(fleet: Fleet, tmp_path: Path) -> HungDisk:
+    return HungDisk(fleet, tmp_path)
+
+
+def test_a_node_whose_disk_hangs_ends_in_time_says_so_and_has_lost_nothing_acknowledged(hung_disk: HungDisk) -> None:
+    assert hung_disk.node.leave() == 1
+    assert f"the disk hangs: data_dir {hung_disk.data_dir} could not be closed" in hung_disk.node.log
+    assert hung_disk.lost() == []
+
+
+def test_a_second_signal_ends_a_node_whose_disk_hangs_at_once(hung_disk: HungDisk) -> None:
+    node = hung_disk.node
+    node.signal(signal.SIGTERM)
+    wait_until(lambda: not is_open(node.admin), "all that is left is to close the store")
+    assert node.alive
+    node.signal(signal.SIGTERM)
+    assert node.wait_end(AT_ONCE_S) == 1
+    assert hung_disk.lost() == []
+
+
+def is_open(address: str) -> bool:
+    """Whether somebody listens there."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 # What is no store of ours ---------------------------------------------------------------------------------------------

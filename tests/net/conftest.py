@@ -26,6 +26,7 @@ from gdht.core.messages import (
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
 from gdht.net.api_server import ApiServer
+from gdht.net.daemon import Daemon
 from gdht.net.hello import our_hello
 from gdht.net.listener import open_socket
 from gdht.net.load import Load
@@ -150,6 +151,16 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
     with gevent.Timeout(timeout_s, AssertionError("it did not happen in time")):
         while not condition():
             gevent.sleep(0.005)
+
+
+def exit_code(daemon: Daemon) -> int:
+    """Serve until it has stopped; what the process would end with."""
+    try:
+        daemon.serve_forever()
+    except SystemExit as error:
+        assert isinstance(error.code, int)
+        return error.code
+    return 0
 
 
 @pytest.fixture
@@ -291,7 +302,7 @@ def free_port() -> int:
 @pytest.fixture
 def tools() -> Any:
     """The functions above, for the test modules."""
-    return SimpleNamespace(key=make_key, put=make_put, get=make_get, wait_for=wait_for)
+    return SimpleNamespace(key=make_key, put=make_put, get=make_get, wait_for=wait_for, exit_code=exit_code)
 
 
 def answers_in(data):

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
 from dataclasses import replace
 
@@ -17,7 +18,10 @@ from gdht.core.ident import hash_ident
 from gdht.errors import ListenError, StoreError
 from gdht.net import daemon as daemon_module
 from gdht.net.daemon import Daemon, DaemonState
+from gdht.net.listener import ListenerState
 from gdht.node.status import State
+from gdht.store.journal import Journal
+from gdht.store.lmdb_disk import LmdbDisk
 
 READY = r"gdht ready node=([0-9a-f]{64}) p2p=127\.0\.0\.1:(\d+) api=127\.0\.0\.1:(\d+) admin=(127\.0\.0\.1:\d+|-)\n"
 
@@ -52,24 +56,17 @@ def start(stack):
 
 
 @pytest.fixture
-def serve(stack, monkeypatch):
+def serve(stack, tools, monkeypatch):
     """`serve()`: a daemon in `serve_forever`, and a greenlet that ends with its exit code."""
 
     def run(**changes):
         daemon = Daemon(make_config(**changes), None)
-        greenlet = gevent.spawn(exit_code, daemon)
+        greenlet = gevent.spawn(tools.exit_code, daemon)
+        stack.callback(greenlet.kill)
         stack.callback(daemon.stop)
         return daemon, greenlet
 
     return run
-
-
-def exit_code(daemon):
-    try:
-        daemon.serve_forever()
-    except SystemExit as error:
-        return error.code
-    return 0
 
 
 def http_get(address):
@@ -190,6 +187,21 @@ def test_a_second_signal_stops_at_once_with_a_failure(serve, tools, monkeypatch)
     tools.wait_for(lambda: daemon.state is DaemonState.STOPPED)
 
 
+def test_a_stop_that_fails_is_logged_and_ends_with_a_failure(serve, tools, monkeypatch, caplog):
+    daemon, greenlet = serve()
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING)
+
+    def stop_and_fail(stop=daemon.stop):
+        stop()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(daemon, "stop", stop_and_fail)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(5):
+        assert greenlet.get() == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_ports_are_closed_even_if_leaving_fails(start, monkeypatch, caplog):
     daemon = start()
     monkeypatch.setattr(daemon.node, "leave", lambda _deadline_s: 1 / 0)
@@ -243,3 +255,105 @@ def test_a_disk_that_takes_writes_again_is_found_out_without_a_client(start, too
     tools.wait_for(lambda: daemon.node.state is State.ACTIVE and daemon.node.store.pending is None)
     daemon.node.store.error = "it broke"
     tools.wait_for(lambda: daemon.node.store.error == "")
+
+
+# A disk that hangs ----------------------------------------------------------------------------------------------------
+
+HANG_S_MAX = 5.0
+"""Far longer than a process has to end after a second signal."""
+
+
+@pytest.fixture
+def hang(tools, monkeypatch):
+    """`hang(kind, name)`: from now on a method of the disk comes back only when the test is over."""
+    released = threading.Event()
+    hung = []
+
+    def run(kind, name):
+        go_on = getattr(kind, name)
+
+        def wait(*arguments):
+            hung.append(threading.current_thread())
+            released.wait(HANG_S_MAX)
+            return go_on(*arguments)
+
+        monkeypatch.setattr(kind, name, wait)
+
+    yield run
+    released.set()
+    tools.wait_for(lambda: not any(thread.is_alive() for thread in hung))
+
+
+@pytest.fixture
+def durable(serve, tools, tmp_path):
+    """A daemon with a disk that has taken all that was written so far, and a greenlet that ends with its exit code."""
+    daemon, greenlet = serve(data_dir=str(tmp_path / "data"))
+    tools.wait_for(lambda: daemon.state is DaemonState.RUNNING and daemon.node.state is State.ACTIVE)
+    tools.wait_for(lambda: daemon.node.store.pending is None)
+    return daemon, greenlet
+
+
+def test_a_clean_stop_leaves_nothing_in_the_journal(durable, start, dial, tools, tmp_path):
+    daemon, greenlet = durable
+    keys = [tools.key(number << 240) for number in range(0, 60000, 1000)]
+    put_values(dial(daemon.api_server), tools, keys)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(10):
+        assert greenlet.get() == 0
+    (tmp_path / "data" / "journal").unlink()
+    again = start(data_dir=str(tmp_path / "data"))
+    tools.wait_for(lambda: again.node.state is State.ACTIVE)
+    reader = dial(again.api_server)
+    reader.send(*map(tools.get, keys))
+    assert reader.read(68 * len(keys)).count(b"\x02\x8c") == len(keys)
+
+
+def test_a_disk_that_hangs_does_not_keep_a_node_from_ending_with_a_failure(
+    durable, hang, monkeypatch, caplog, tmp_path
+):
+    daemon, greenlet = durable
+    monkeypatch.setattr(daemon_module, "STOP_S", 0.0)
+    hang(Journal, "append")
+    daemon.node.store.write_note("note", b"")
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(3):
+        assert greenlet.get() == 1
+    assert daemon.state is DaemonState.STOPPED
+    assert f"the disk hangs: data_dir {tmp_path / 'data'} could not be closed" in caplog.text
+    assert "the last writes are not durable" in caplog.text
+
+
+def test_a_disk_that_hangs_only_when_it_is_closed_has_lost_nothing(durable, hang, monkeypatch, caplog):
+    _, greenlet = durable
+    monkeypatch.setattr(daemon_module, "STOP_S", 0.0)
+    hang(LmdbDisk, "close")
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(3):
+        assert greenlet.get() == 1
+    assert "all in it is durable" in caplog.text
+
+
+def test_a_store_that_fails_when_it_is_closed_is_a_failure_that_names_its_directory(durable, monkeypatch, caplog):
+    daemon, greenlet = durable
+    close = daemon.node.store.close
+
+    def fail():
+        close()
+        raise OSError("gone")
+
+    monkeypatch.setattr(daemon.node.store, "close", fail)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(10):
+        assert greenlet.get() == 1
+    assert "data was not closed: OSError('gone')" in caplog.text
+
+
+def test_a_second_signal_ends_at_once_also_when_the_disk_hangs(durable, hang, tools):
+    daemon, greenlet = durable
+    hang(Journal, "append")
+    daemon.node.store.write_note("note", b"")
+    os.kill(os.getpid(), signal.SIGTERM)
+    tools.wait_for(lambda: daemon.peer_server.state is ListenerState.STOPPED)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(1):
+        assert greenlet.get() == 1

@@ -16,28 +16,21 @@ ANYWHERE = Address("127.0.0.1", 0)
 
 
 @pytest.fixture
-def serve(stack, monkeypatch):
+def serve(stack, tools, monkeypatch):
     """`serve(*bootstrap)`: a daemon in `serve_forever` that has joined, and a greenlet that ends with its exit code."""
     monkeypatch.setattr(daemon_module, "ADMIN_LINGER_S", 0.2)
 
     def run(*bootstrap):
         dht = DhtConfig(ANYWHERE, ANYWHERE, data_dir="", stabilize_interval=0.05, bootstrap=bootstrap)
         daemon = Daemon(Config(dht=dht, admin=AdminConfig(address=ANYWHERE)), create_app)
-        greenlet = gevent.spawn(exit_code, daemon)
+        greenlet = gevent.spawn(tools.exit_code, daemon)
+        stack.callback(greenlet.kill)
         stack.callback(wait_for, lambda: daemon.state is DaemonState.STOPPED)  # somebody else may be stopping it
         stack.callback(daemon.stop)
         wait_for(lambda: daemon.state is DaemonState.RUNNING and daemon.node.state is State.ACTIVE)
         return daemon, greenlet
 
     return run
-
-
-def exit_code(daemon):
-    try:
-        daemon.serve_forever()
-    except SystemExit as error:
-        return error.code
-    return 0
 
 
 def wait_for(condition, timeout_s=10.0):

@@ -1,6 +1,5 @@
-"""The thread that waits for the disk: order, outcomes, counting; and whose store it is."""
+"""The thread that waits for the disk: order, outcomes, counting."""
 
-import logging
 import os
 import threading
 import time
@@ -9,17 +8,14 @@ from functools import partial
 import gevent
 import pytest
 
-from gdht.core.peer import Peer
-from gdht.errors import StoreError
-from gdht.net.disk import DiskThread, try_again, write_identity
-from gdht.store.memory import MemoryStore
+from gdht.net.disk import DiskThread
 
 
 @pytest.fixture
 def thread():
     thread = DiskThread()
     yield thread
-    thread.close()
+    thread.close(5.0)
 
 
 def test_work_is_done_elsewhere_and_told_here(thread, tools):
@@ -85,39 +81,21 @@ def test_what_is_put_off_comes_when_what_is_at_hand_is_done(thread, tools):
     assert order == ["at hand", "soon"]
 
 
-def test_a_store_of_another_node_is_noticed_once(caplog):
-    store = MemoryStore(1000)
-    with caplog.at_level(logging.WARNING):
-        write_identity(store, Peer(1, "a:1"))
-        write_identity(store, Peer(1, "a:2"))  # another address is not another node
-        assert caplog.text == ""
-        write_identity(store, Peer(2, "b:1"))
-        assert "node " + "0" * 63 + "1's at a:2" in caplog.text
-        caplog.clear()
-        write_identity(store, Peer(2, "b:1"))
-        assert caplog.text == ""
+def test_it_ends_when_all_that_it_was_given_is_done_and_told():
+    told = []
+    thread = DiskThread()
+    for _ in range(3):
+        thread.run_aside(partial(time.sleep, 0.01), told.append)
+    assert thread.close(5.0)
+    assert told == [None] * 3
 
 
-class RefusingStore(MemoryStore):
-    """A store that counts what it is asked to write, and writes nothing."""
-
-    error = "it broke"
-    asked = 0
-
-    def write_note(self, name, content):
-        self.asked += 1
-        raise StoreError("disk", self.error)
-
-
-def test_a_store_that_refuses_writes_is_told_and_served(caplog):
-    write_identity(RefusingStore(1000), Peer(1, "a:1"))
-    assert "it broke" in caplog.text
-
-
-def test_only_a_store_that_failed_is_tried_again():
-    store = RefusingStore(1000)
-    try_again(store)
-    assert store.asked == 1
-    store.error = ""
-    try_again(store)
-    assert store.asked == 1
+def test_a_disk_that_hangs_holds_the_end_no_longer_than_it_may():
+    released = threading.Event()
+    thread = DiskThread()
+    thread.run_aside(partial(released.wait, 5.0), lambda _: None)
+    began_s = time.monotonic()
+    assert not thread.close(0.1)
+    assert 0.1 <= time.monotonic() - began_s < 2.0
+    released.set()
+    assert thread.close(5.0)
