@@ -26,10 +26,11 @@ from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
 from gdht.wire.express import (
     OWNER_GET_BYTES,
     PUT_BYTES,
-    PutFrame,
+    RECEIPT_BYTES,
     begins_with_put,
     owner_gets_in_front,
     puts_in_front,
+    receipts_in,
     success_frame,
     value_frame,
 )
@@ -157,30 +158,25 @@ class PeerConnection:
             log.debug("peer=%s not stored at once", self._sender, exc_info=True)
         if frames:
             commit = intake.commit
+            receipts = frames[0] if len(frames) == 1 else b"".join(frames)
             if commit is None:
-                self._send_receipts(frames)
+                self._stats.rpc_received_requests[PUT, "ok"] += len(frames)
+                self._stream.write_now(receipts)
             else:
-                commit.when_ended(partial(self._tell_stored, intake, puts[: len(frames)], frames))
+                commit.when_ended(partial(self._tell_stored, intake, receipts))
         return taken
 
-    def _send_receipts(self, frames: list[bytes]) -> None:
-        self._stats.rpc_received_requests[PUT, "ok"] += len(frames)
-        self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
+    def _tell_stored(self, intake: Intake, receipts: bytes, error: StoreError | None) -> None:
+        """Send the receipts, or say that nothing was stored after all. Switches: no.
 
-    def _tell_stored(
-        self,
-        intake: Intake,
-        puts: list[PutFrame],
-        receipts: list[bytes],
-        error: StoreError | None,
-    ) -> None:
-        """Send the receipts, or say that nothing was stored after all. Switches: no."""
+        There may be many to tell, after a long time: so each has the receipts and no more.
+        """
         if error is None:
-            self._stats.rpc_received_requests[PUT, "ok"] += len(receipts)
-            self._stream.write(b"".join(receipts))
+            self._stats.rpc_received_requests[PUT, "ok"] += len(receipts) // RECEIPT_BYTES
+            self._stream.write(receipts)
         else:
-            for put in puts:
-                self._stream.write(self._frame(PUT, put.request_id, intake.refused(put.copy.key, error)))
+            for request_id, key in receipts_in(receipts):
+                self._stream.write(self._frame(PUT, request_id, intake.refused(key, error)))
 
     def _answer_rest(self, messages: Received) -> None:
         """Answer what one turn has left, in as many as it takes. Switches: maybe. Raises: OSError."""

@@ -1,6 +1,7 @@
 """One connection of another node: requests are answered in order, most of them at once; what is none ends it."""
 
 import struct
+import tracemalloc
 from time import perf_counter
 
 import gevent
@@ -29,6 +30,7 @@ from gdht.node.express import intake as intake_of
 from gdht.node.handlers import handle
 from gdht.node.state import NodeState
 from gdht.node.status import State
+from gdht.store import durable
 from gdht.store.durable import DurableStore
 from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.wire.codec import encode_p2p
@@ -338,6 +340,36 @@ def test_a_write_for_which_there_is_no_room_is_refused_once_and_the_others_are_s
     assert {type(answers[1]), type(answers[3])} == {P2pSuccess}
     assert lone.stats.store_rejected_writes == {"full": 1}
     assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
+
+
+def test_what_waits_for_a_disk_that_hangs_has_no_values_but_the_last(serve_peers, greeted, lone, aside, node, tools):
+    lone.store.size_bytes_max = 1 << 20
+    client, _decoder = greeted(serve_peers())
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(1, 201):
+        client.send(write(tools, number, key=tools.key(1), value=bytes(10_000)))
+        tools.wait_for(lambda number=number: (held := lone.store.held(tools.key(1))) and held.version.stamp == number)
+    grown_bytes = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown_bytes < 50 * 10_000
+    assert (node.requests, len(aside.works)) == ([], 1)
+
+
+def test_writes_in_place_of_each_other_are_refused_when_too_many_wait_for_the_disk(
+    serve_peers, greeted, lone, aside, tools, stats, monkeypatch
+):
+    monkeypatch.setattr(durable, "WAITING_WRITES_MAX", 3)
+    client, decoder = greeted(serve_peers())
+    client.send(*(write(tools, number, key=tools.key(1)) for number in range(1, 6)))
+    refused = read_answers(client, decoder, 2)
+    assert [(number, answer.reason) for number, answer in refused] == [
+        (number, FailureReason.STORE_FAILED) for number in (4, 5)
+    ]
+    aside.end_all()
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert lone.store.held(tools.key(1)).version.stamp == 3
+    assert lone.stats.store_rejected_writes == {"overload": 2}
 
 
 # GETs that are answered from bytes to bytes ---------------------------------------------------------------------------
