@@ -109,29 +109,36 @@ class PeerConnection:
 
     def _answer_in_front(self, data: bytes) -> int:
         """Answer the requests in front that are as most are; how many bytes of `data` they take. Switches: no."""
-        if begins_with_put(data):
-            return self._answer_puts(data)
-        return self._answer_gets(data) * OWNER_GET_BYTES
+        return self._answer_puts(data) if begins_with_put(data) else self._answer_gets(data)
 
     def _answer_gets(self, data: bytes) -> int:
-        """Answer the GETs in front that ask us for what we surely own and have; how many."""
+        """Answer the GETs in front that ask us for what we surely own and have; how many bytes of `data` they are.
+
+        It ends, too, where that takes long or fills much memory.
+        """
         gets = owner_gets_in_front(data)
         own = self._node.own_records() if gets else None
         if own is None:
             return 0
+        ends_s = perf_counter() + TURN_S
         record_of, now_s, frames = own.record, own.now_s, []
+        frames_bytes = 0
         try:
             for request_id, key in gets:
                 record = record_of(key)
                 if record is None:
                     break
-                frames.append(value_frame(request_id, record, now_s))
+                frame = value_frame(request_id, record, now_s)
+                frames.append(frame)
+                frames_bytes += len(frame)
+                if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
+                    break
         except Exception:  # a bug of ours, or of the disk's: `handle` meets it again, and fails this request only
             log.debug("peer=%s not answered at once", self._sender, exc_info=True)
         if frames:
             self._stats.rpc_received_requests[GET, "ok"] += len(frames)
             self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
-        return len(frames)
+        return len(frames) * OWNER_GET_BYTES
 
     def _answer_puts(self, data: bytes) -> int:
         """Take in the writes in front and answer them, for up to TURN_S; how many bytes of `data` they are.

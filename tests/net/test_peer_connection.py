@@ -9,6 +9,7 @@ import pytest
 
 from gdht.config import DhtConfig
 from gdht.core.messages import (
+    VALUE_BYTES_MAX,
     ErrorReason,
     FailureReason,
     P2pAck,
@@ -434,6 +435,29 @@ def test_a_frame_cut_in_two_is_answered_when_it_is_whole(serve_peers, greeted, o
     answers = dict(read_answers(client, decoder, 2))
     assert answers[1].value == b"1"
     assert answers[2].detail == "asked singly"
+
+
+def test_the_answers_to_one_read_are_not_all_made_before_the_peer_reads_them(serve_peers, greeted, node, tools):
+    store = OwnStore({tools.key(1): bytes(VALUE_BYTES_MAX)})
+    node.own_records = lambda: OwnRecords(0, 10, store, 59.0)
+    node.answer = lambda _sender, request: P2pSuccess(request.key, 1000, 2, NO_VERSION, bytes(VALUE_BYTES_MAX), 0)
+    server = serve_peers()
+    client, decoder = greeted(server)
+    (stream,) = server._streams
+    frame = get(tools, 1)
+    client.send(*(frame[:8] + number.to_bytes(4) + frame[12:] for number in range(500)))
+    tools.wait_for(lambda: stream.unsent_bytes)
+    gevent.sleep(0.05)
+    assert stream.unsent_bytes <= 2 * (peer_connection.UNSENT_BYTES_MAX + VALUE_BYTES_MAX), "from bytes, and singly"
+    assert [number for number, _ in read_answers(client, decoder, 500)] == list(range(500))
+
+
+def test_a_slow_store_is_asked_for_a_turn_at_once(serve_peers, greeted, owner, node, tools, monkeypatch):
+    monkeypatch.setattr(peer_connection, "TURN_S", 0.0)
+    client, decoder = greeted(serve_peers())
+    client.send(get(tools, 1), get(tools, 2), get(tools, 3))
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert [request.key for _, request in node.requests] == [tools.key(2), tools.key(3)]
 
 
 def test_a_store_that_fails_fails_those_requests_only(serve_peers, greeted, owner, tools):
