@@ -201,13 +201,15 @@ class PeerConnection:
         ends_s = perf_counter() + TURN_S
         frames: list[bytes] = []
         frames_bytes = 0
-        for request_id, message in messages:
-            frame = self._answer_one(request_id, message)
-            frames.append(frame)
-            frames_bytes += len(frame)
-            if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
-                break
-        self._stream.write_now(b"".join(frames))
+        try:
+            for request_id, message in messages:
+                frame = self._answer_one(request_id, message)
+                frames.append(frame)
+                frames_bytes += len(frame)
+                if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
+                    break
+        finally:  # the next message may be no request
+            self._stream.write_now(b"".join(frames))
         return messages[len(frames) :] if len(frames) < len(messages) else []
 
     def _answer_one(self, request_id: int, message: object) -> bytes:

@@ -56,6 +56,15 @@ def test_an_answer_without_a_question_is_malformed(serve_peers, greeted, stats):
     assert stats.peer_rejected == {"type": 1}
 
 
+def test_requests_before_an_answer_without_a_question_are_answered(serve_peers, greeted, node):
+    client, decoder = greeted(serve_peers())
+    client.send(*(encode_p2p(message, number) for number, message in enumerate((P2pPing(), P2pAck(), P2pPing()), 5)))
+    (ack, (request_id, error)) = decoder.feed(client.read_all())
+    assert ack == (5, P2pAck())
+    assert (request_id, error.reason) == (0, ErrorReason.MALFORMED)
+    assert len(node.requests) == 1
+
+
 def test_a_bug_in_a_handler_is_an_internal_error_of_that_request_only(serve_peers, greeted, node, stats, caplog):
     node.answer = lambda _sender, request: P2pAck() if isinstance(request, P2pPing) else 1 / 0
     client, decoder = greeted(serve_peers())
