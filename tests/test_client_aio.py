@@ -503,10 +503,13 @@ def test_closing_while_connecting_leaves_no_connection_open() -> None:
         await client.close()
         with pytest.raises(ClientError, match="closed"):
             await waiting
+        async with asyncio.timeout(WAIT_S):
+            while server.open_now or not server.connections:
+                await asyncio.sleep(0.005)
 
     with DictServer({KEY: b"hello"}) as server:
         with_client(server.address, run=run)
-    assert server.requests == []
+    assert (server.connections, server.requests) == (1, [])
 
 
 def test_what_was_put_without_waiting_is_sent_before_the_end() -> None:
