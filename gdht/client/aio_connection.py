@@ -13,7 +13,8 @@ from gdht.config import Address
 from gdht.errors import ClientDisconnected, ClientError, ClientTimeout
 
 IN_FLIGHT_MAX = 128
-"""Requests of one connection that wait for their answers; others wait for room. A node reads no more at a time."""
+"""Requests of one connection that wait for their answers; others wait for room. Twice as many as a node takes of one
+connection while they wait for other nodes, so that the next ones are there when it reads on."""
 UNSENT_BYTES_MAX = 1 << 18
 """Bytes of requests that wait for the socket; at more, no further request is made ready."""
 JOINED_BYTES_MAX = 1 << 16
