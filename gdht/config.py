@@ -201,7 +201,8 @@ class DhtConfig:
         1024,
         _whole(1, 1_000_000),
         "Open connections per port; further ones are closed at once. An API connection takes about 12 KiB when idle, "
-        "and up to 8 MiB in the worst case: 128 requests of 64 KiB that wait for other nodes.",
+        "and up to 5 MiB in the worst case: 64 requests that wait for other nodes, each of 64 KiB or with an answer of "
+        "64 KiB, and what lies in buffers.",
     )
     max_store_bytes: int = _option(
         1 << 30,

@@ -2,16 +2,20 @@
 
 import asyncio
 import random
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from gdht.client import hash_key
 from gdht.client.aio import AsyncClient
-from gdht.client.aio_connection import IN_FLIGHT_MAX
+from gdht.client.aio_connection import IN_FLIGHT_MAX, JOINED_BYTES_MAX, UNSENT_BYTES_MAX, AioConnection
+from gdht.client.requests import make_put
+from gdht.config import Address
 from gdht.core.messages import VALUE_BYTES_MAX, DhtFailure, DhtGet, DhtPut, DhtSuccess
 from gdht.errors import ClientDisconnected, ClientError, ClientTimeout, PutFailed
 from gdht.wire.codec import encode_dht
@@ -287,6 +291,38 @@ def test_a_node_that_does_not_read_runs_into_the_timeout() -> None:
         with_client(server.address, run=run, timeout_s=0.3)
 
 
+def test_those_that_wait_for_a_node_to_read_do_not_all_write_when_it_does() -> None:
+    class Unread(asyncio.Transport):
+        """A socket whose other side takes nothing."""
+
+        held_bytes = 0
+
+        def write(self, data: Any) -> None:
+            self.held_bytes += len(data)
+            if self.held_bytes > UNSENT_BYTES_MAX:
+                connection.pause_writing()
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            assert high == UNSENT_BYTES_MAX
+
+    async def fill() -> int:
+        nonlocal connection
+        connection = AioConnection(Address("127.0.0.1", 1), 5.0)
+        connection.connection_made(transport := Unread())
+        connection.pause_writing()
+        told = [asyncio.create_task(connection.tell(make_put(KEY, bytes(30_000), 0, 0, reserved=0))) for _ in range(99)]
+        await asyncio.sleep(0)
+        connection.resume_writing()
+        await asyncio.sleep(0.01)
+        assert 0 < sum(task.done() for task in told) < 99
+        for task in told:
+            task.cancel()
+        return transport.held_bytes
+
+    connection: AioConnection
+    assert UNSENT_BYTES_MAX < asyncio.run(fill()) < UNSENT_BYTES_MAX + 2 * JOINED_BYTES_MAX
+
+
 def test_a_node_that_answers_slowly_is_not_silent() -> None:
     def slowly(conversation: Conversation) -> None:
         for _ in range(6):
@@ -326,6 +362,24 @@ def test_what_breaks_off_is_asked_elsewhere(broken: Step) -> None:
 def test_an_address_that_refuses_is_passed_over(free_address: str) -> None:
     with DictServer({KEY: b"hello"}) as well:
         assert with_client(free_address, well.address, run=lambda client: client.get(KEY)) == b"hello"
+
+
+def test_an_address_of_a_name_that_takes_no_connection_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as full,
+        ExitStack() as others,
+        DictServer({KEY: b"hello"}) as server,
+    ):
+        for _ in range(3):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", place)
+            for place in (full.getsockname(), ("127.0.0.1", int(server.address.rpartition(":")[2])))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+        assert with_client("node.example:7001", run=lambda client: client.get(KEY), timeout_s=2.0) == b"hello"
 
 
 def test_all_that_wait_for_a_silent_node_go_elsewhere_after_half_of_the_time() -> None:
@@ -449,10 +503,13 @@ def test_closing_while_connecting_leaves_no_connection_open() -> None:
         await client.close()
         with pytest.raises(ClientError, match="closed"):
             await waiting
+        async with asyncio.timeout(WAIT_S):
+            while server.open_now or not server.connections:
+                await asyncio.sleep(0.005)
 
     with DictServer({KEY: b"hello"}) as server:
         with_client(server.address, run=run)
-    assert server.requests == []
+    assert (server.connections, server.requests) == (1, [])
 
 
 def test_what_was_put_without_waiting_is_sent_before_the_end() -> None:

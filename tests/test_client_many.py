@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gdht.client import Client, connection, hash_key
+from gdht.client import Client, aio_connection, connection, hash_key
 from gdht.client.blocking import CONNECTIONS_MAX
 from gdht.client.connection import IN_FLIGHT_MAX
 from gdht.client.requests import make_get, make_put
 from gdht.core.messages import VALUE_BYTES_MAX, DhtGet, DhtSuccess
 from gdht.errors import ClientTimeout, PutFailed
+from gdht.net.api_connection import PENDING_MAX
 from gdht.wire.codec import encode_dht
 from tests.scripted import KEY, WAIT_S, Conversation, DictServer, ScriptedServer
 
@@ -91,6 +92,10 @@ def test_no_more_requests_are_under_way_than_may_be() -> None:
     with ScriptedServer(counts_then_answers) as server, Client(server.address) as client:
         assert client.get_many(MANY) == list(MANY.values())
     assert seen == [IN_FLIGHT_MAX]
+
+
+def test_as_many_requests_again_as_a_node_takes_at_once_are_on_their_way_to_it() -> None:
+    assert aio_connection.IN_FLIGHT_MAX == IN_FLIGHT_MAX == 2 * PENDING_MAX
 
 
 def test_neither_side_blocks_the_other_when_all_buffers_are_full(monkeypatch: pytest.MonkeyPatch) -> None:

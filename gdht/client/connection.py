@@ -14,7 +14,8 @@ from gdht.errors import ClientDisconnected, ClientError
 
 READ_BYTES_MAX = 1 << 18
 IN_FLIGHT_MAX = 128
-"""Requests of a batch that wait for their answers; a node reads no more than so many of one connection at a time."""
+"""Requests of a batch that wait for their answers: twice as many as a node takes of one connection while they wait for
+other nodes, so that the next ones are there when it reads on."""
 UNSENT_BYTES_MAX = 1 << 18
 """Bytes of requests that wait for the socket; at more, no further request is made ready."""
 

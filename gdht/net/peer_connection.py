@@ -26,10 +26,11 @@ from gdht.wire.codec import BrokenStream, P2pDecoder, UnknownMessage, encode_p2p
 from gdht.wire.express import (
     OWNER_GET_BYTES,
     PUT_BYTES,
-    PutFrame,
+    RECEIPT_BYTES,
     begins_with_put,
     owner_gets_in_front,
     puts_in_front,
+    receipts_in,
     success_frame,
     value_frame,
 )
@@ -108,29 +109,36 @@ class PeerConnection:
 
     def _answer_in_front(self, data: bytes) -> int:
         """Answer the requests in front that are as most are; how many bytes of `data` they take. Switches: no."""
-        if begins_with_put(data):
-            return self._answer_puts(data)
-        return self._answer_gets(data) * OWNER_GET_BYTES
+        return self._answer_puts(data) if begins_with_put(data) else self._answer_gets(data)
 
     def _answer_gets(self, data: bytes) -> int:
-        """Answer the GETs in front that ask us for what we surely own and have; how many."""
+        """Answer the GETs in front that ask us for what we surely own and have; how many bytes of `data` they are.
+
+        It ends, too, where that takes long or fills much memory.
+        """
         gets = owner_gets_in_front(data)
         own = self._node.own_records() if gets else None
         if own is None:
             return 0
+        ends_s = perf_counter() + TURN_S
         record_of, now_s, frames = own.record, own.now_s, []
+        frames_bytes = 0
         try:
             for request_id, key in gets:
                 record = record_of(key)
                 if record is None:
                     break
-                frames.append(value_frame(request_id, record, now_s))
+                frame = value_frame(request_id, record, now_s)
+                frames.append(frame)
+                frames_bytes += len(frame)
+                if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
+                    break
         except Exception:  # a bug of ours, or of the disk's: `handle` meets it again, and fails this request only
             log.debug("peer=%s not answered at once", self._sender, exc_info=True)
         if frames:
             self._stats.rpc_received_requests[GET, "ok"] += len(frames)
             self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
-        return len(frames)
+        return len(frames) * OWNER_GET_BYTES
 
     def _answer_puts(self, data: bytes) -> int:
         """Take in the writes in front and answer them, for up to TURN_S; how many bytes of `data` they are.
@@ -157,30 +165,25 @@ class PeerConnection:
             log.debug("peer=%s not stored at once", self._sender, exc_info=True)
         if frames:
             commit = intake.commit
+            receipts = frames[0] if len(frames) == 1 else b"".join(frames)
             if commit is None:
-                self._send_receipts(frames)
+                self._stats.rpc_received_requests[PUT, "ok"] += len(frames)
+                self._stream.write_now(receipts)
             else:
-                commit.when_ended(partial(self._tell_stored, intake, puts[: len(frames)], frames))
+                commit.when_ended(partial(self._tell_stored, intake, receipts))
         return taken
 
-    def _send_receipts(self, frames: list[bytes]) -> None:
-        self._stats.rpc_received_requests[PUT, "ok"] += len(frames)
-        self._stream.write_now(frames[0] if len(frames) == 1 else b"".join(frames))
+    def _tell_stored(self, intake: Intake, receipts: bytes, error: StoreError | None) -> None:
+        """Send the receipts, or say that nothing was stored after all. Switches: no.
 
-    def _tell_stored(
-        self,
-        intake: Intake,
-        puts: list[PutFrame],
-        receipts: list[bytes],
-        error: StoreError | None,
-    ) -> None:
-        """Send the receipts, or say that nothing was stored after all. Switches: no."""
+        There may be many to tell, after a long time: so each has the receipts and no more.
+        """
         if error is None:
-            self._stats.rpc_received_requests[PUT, "ok"] += len(receipts)
-            self._stream.write(b"".join(receipts))
+            self._stats.rpc_received_requests[PUT, "ok"] += len(receipts) // RECEIPT_BYTES
+            self._stream.write(receipts)
         else:
-            for put in puts:
-                self._stream.write(self._frame(PUT, put.request_id, intake.refused(put.copy.key, error)))
+            for request_id, key in receipts_in(receipts):
+                self._stream.write(self._frame(PUT, request_id, intake.refused(key, error)))
 
     def _answer_rest(self, messages: Received) -> None:
         """Answer what one turn has left, in as many as it takes. Switches: maybe. Raises: OSError."""
@@ -198,13 +201,15 @@ class PeerConnection:
         ends_s = perf_counter() + TURN_S
         frames: list[bytes] = []
         frames_bytes = 0
-        for request_id, message in messages:
-            frame = self._answer_one(request_id, message)
-            frames.append(frame)
-            frames_bytes += len(frame)
-            if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
-                break
-        self._stream.write_now(b"".join(frames))
+        try:
+            for request_id, message in messages:
+                frame = self._answer_one(request_id, message)
+                frames.append(frame)
+                frames_bytes += len(frame)
+                if frames_bytes > UNSENT_BYTES_MAX or perf_counter() > ends_s:
+                    break
+        finally:  # the next message may be no request
+            self._stream.write_now(b"".join(frames))
         return messages[len(frames) :] if len(frames) < len(messages) else []
 
     def _answer_one(self, request_id: int, message: object) -> bytes:

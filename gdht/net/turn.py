@@ -25,7 +25,7 @@ class Turn:
         self.hub = get_hub()
         loop = self.hub.loop
         self.began_s = perf_counter()
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._waiting: deque[tuple[float, Callable[[], object]]] = deque()  # with the turn that each gave way in
         self._ending: deque[Callable[[], object]] = deque()
         self._next = loop.timer(0)
         self._watcher = loop.check(ref=False, priority=loop.MAXPRI)
@@ -38,18 +38,12 @@ class Turn:
     def let_others_run(self) -> None:
         """Give way to whatever is ready, and to those that gave way before. Switches: yes, for a turn at least."""
         waiter = Waiter(self.hub)
-        go_on = partial(waiter.switch, None)
-        self.put_off(go_on)
-        try:
-            waiter.get()
-        except BaseException:  # killed meanwhile
-            if go_on in self._waiting:
-                self._waiting.remove(go_on)
-            raise
+        self.put_off(partial(waiter.switch, None))  # in vain when we are killed meanwhile
+        waiter.get()
 
     def put_off(self, go_on: Callable[[], object]) -> None:
         """Have this called by the event loop in a later turn, after those that gave way before. Switches: no."""
-        self._waiting.append(go_on)
+        self._waiting.append((self.began_s, go_on))
         if not self._next.active:
             self._next.start(self._go_on)
 
@@ -74,8 +68,9 @@ class Turn:
     def _go_on(self) -> None:
         """Called in the hub, after a poll."""
         self._next.stop()
-        while self._waiting:
-            self._waiting.popleft()()
+        while self._waiting and self._waiting[0][0] < self.began_s:
+            _, go_on = self._waiting.popleft()
+            go_on()
             if self.is_long():
                 break
         if self._waiting:

@@ -16,7 +16,7 @@ class Commit(Protocol):
         """Have `run` called once: with None when all of them are durable, else with the error.
 
         At once when that is known already; from the loop's own thread. After an error none of the writes is there any
-        more, not for readers either.
+        more, not for readers either; only after `overload`, which says that too many wait already, they may be.
         """
 
 

@@ -21,9 +21,10 @@ from gdht.store.merging import after_due, merged
 
 log = logging.getLogger(__name__)
 
-WAITING_RECORDS_MAX = 20_000
+WAITING_WRITES_MAX = 20_000
 WAITING_BYTES_MAX = 64 << 20
-"""What may wait for the disk; more is refused until it has caught up."""
+"""What may wait for the disk; more is refused until it has caught up. Writes in place of each other all count: only the
+last one's value is kept, but who waits for any of them is remembered."""
 
 DAMAGE_TOLD_MAX = 100
 """Damaged records that are named in the log; it is time to look at the disk long before."""
@@ -161,8 +162,8 @@ class DurableStore:
         if self._disk.refusal:
             raise StoreError("read_only", self._disk.refusal)
         layers = self._layers
-        records = layers.lined_records + len(layers.open.records)
-        if records >= WAITING_RECORDS_MAX or layers.lined_bytes + layers.open.size_bytes >= WAITING_BYTES_MAX:
+        writes = layers.lined_writes + layers.open.writes
+        if writes >= WAITING_WRITES_MAX or layers.lined_bytes + layers.open.size_bytes >= WAITING_BYTES_MAX:
             raise StoreError("overload", "too much waits for the disk")
 
     def _replace(self, key: bytes, held: Record | None, new: Record | None) -> None:

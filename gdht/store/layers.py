@@ -26,7 +26,7 @@ Found = TypeVar("Found", bound=HasKey)
 class Layers:
     """A disk with groups of changes over it. open: the group that still gathers; line: those that take nothing more.
 
-    lined_records, lined_bytes: how much is in the line.
+    lined_writes, lined_bytes: how much is in the line.
 
     damaged: told of each record on the disk that cannot be trusted; it counts as absent.
     """
@@ -34,7 +34,7 @@ class Layers:
     def __init__(self, disk: Disk, damaged: Callable[[Damaged], None]) -> None:
         self.open = Group(Accounts(0, 0))
         self.line: deque[Group] = deque()  # the first one is on its way to the disk
-        self.lined_records = self.lined_bytes = 0
+        self.lined_writes = self.lined_bytes = 0
         self._disk = disk
         self._damaged = damaged
         self._changed: dict[bytes, Group] = {}  # by key, the last group that changes it
@@ -70,7 +70,7 @@ class Layers:
         """Have the open group take nothing more, and begin the next one. accounts: as they are now."""
         group = self.open
         self.line.append(group)
-        self.lined_records += len(group.records)
+        self.lined_writes += group.writes
         self.lined_bytes += group.size_bytes
         self.open = Group(accounts)
         return group
@@ -78,7 +78,7 @@ class Layers:
     def end_first(self) -> Group:
         """What the first group changed is on the disk."""
         group = self.line.popleft()
-        self.lined_records -= len(group.records)
+        self.lined_writes -= group.writes
         self.lined_bytes -= group.size_bytes
         changed = self._changed
         for key in group.records:
@@ -90,7 +90,7 @@ class Layers:
         """Forget all changes that are not on the disk; returns their groups, the oldest first."""
         groups = [*self.line, self.open]
         self.line.clear()
-        self.lined_records = self.lined_bytes = 0
+        self.lined_writes = self.lined_bytes = 0
         self.open = Group(groups[0].accounts)
         self._changed.clear()
         return groups

@@ -3,6 +3,7 @@
 Each function makes the same bytes as `encode_p2p`, or takes the same as `P2pDecoder`; tests hold them to it.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ _AS_OWNER = 1
 
 _SUCCESS = Struct(">IHBBI32sIIBQ32sI")
 """The header, and all of the body but the value."""
+
+RECEIPT_BYTES = _SUCCESS.size
+"""The whole frame without a value."""
 
 _SUCCESS_BODY_BYTES = _SUCCESS.size - P2P_HEADER.size
 _SUCCESS_TYPE = MESSAGE_TYPES[P2pSuccess]
@@ -74,6 +78,11 @@ def success_frame(request_id: int, message: P2pSuccess) -> bytes:
     head = (_SUCCESS_BODY_BYTES + len(value), _SUCCESS_TYPE, PROTOCOL_VERSION, 0, request_id)
     by = coordinator.to_bytes(IDENT_BYTES)
     return _SUCCESS.pack(*head, key, ttl_ms, tombstone_ms, replication, stamp, by, view) + value
+
+
+def receipts_in(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The request ids and keys of the P2pSuccess frames, all without a value, that `data` consists of."""
+    return ((request_id, key) for _, _, _, _, request_id, key, *_ in _SUCCESS.iter_unpack(data))
 
 
 def put_frame(request_id: int, copy: RecordCopy, as_owner: bool) -> bytes:

@@ -1,6 +1,7 @@
 """One connection of another node: requests are answered in order, most of them at once; what is none ends it."""
 
 import struct
+import tracemalloc
 from time import perf_counter
 
 import gevent
@@ -8,6 +9,7 @@ import pytest
 
 from gdht.config import DhtConfig
 from gdht.core.messages import (
+    VALUE_BYTES_MAX,
     ErrorReason,
     FailureReason,
     P2pAck,
@@ -29,6 +31,7 @@ from gdht.node.express import intake as intake_of
 from gdht.node.handlers import handle
 from gdht.node.state import NodeState
 from gdht.node.status import State
+from gdht.store import durable
 from gdht.store.durable import DurableStore
 from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.wire.codec import encode_p2p
@@ -51,6 +54,15 @@ def test_an_answer_without_a_question_is_malformed(serve_peers, greeted, stats):
     client.send(encode_p2p(P2pReplyNeighbours((), ()), 1))
     assert read_answers(client, decoder, 1)[0][1].reason == ErrorReason.MALFORMED
     assert stats.peer_rejected == {"type": 1}
+
+
+def test_requests_before_an_answer_without_a_question_are_answered(serve_peers, greeted, node):
+    client, decoder = greeted(serve_peers())
+    client.send(*(encode_p2p(message, number) for number, message in enumerate((P2pPing(), P2pAck(), P2pPing()), 5)))
+    (ack, (request_id, error)) = decoder.feed(client.read_all())
+    assert ack == (5, P2pAck())
+    assert (request_id, error.reason) == (0, ErrorReason.MALFORMED)
+    assert len(node.requests) == 1
 
 
 def test_a_bug_in_a_handler_is_an_internal_error_of_that_request_only(serve_peers, greeted, node, stats, caplog):
@@ -340,6 +352,36 @@ def test_a_write_for_which_there_is_no_room_is_refused_once_and_the_others_are_s
     assert stats.rpc_received_requests == {("p2p_put", "ok"): 3}
 
 
+def test_what_waits_for_a_disk_that_hangs_has_no_values_but_the_last(serve_peers, greeted, lone, aside, node, tools):
+    lone.store.size_bytes_max = 1 << 20
+    client, _decoder = greeted(serve_peers())
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(1, 201):
+        client.send(write(tools, number, key=tools.key(1), value=bytes(10_000)))
+        tools.wait_for(lambda number=number: (held := lone.store.held(tools.key(1))) and held.version.stamp == number)
+    grown_bytes = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown_bytes < 50 * 10_000
+    assert (node.requests, len(aside.works)) == ([], 1)
+
+
+def test_writes_in_place_of_each_other_are_refused_when_too_many_wait_for_the_disk(
+    serve_peers, greeted, lone, aside, tools, stats, monkeypatch
+):
+    monkeypatch.setattr(durable, "WAITING_WRITES_MAX", 3)
+    client, decoder = greeted(serve_peers())
+    client.send(*(write(tools, number, key=tools.key(1)) for number in range(1, 6)))
+    refused = read_answers(client, decoder, 2)
+    assert [(number, answer.reason) for number, answer in refused] == [
+        (number, FailureReason.STORE_FAILED) for number in (4, 5)
+    ]
+    aside.end_all()
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert lone.store.held(tools.key(1)).version.stamp == 3
+    assert lone.stats.store_rejected_writes == {"overload": 2}
+
+
 # GETs that are answered from bytes to bytes ---------------------------------------------------------------------------
 
 
@@ -402,6 +444,29 @@ def test_a_frame_cut_in_two_is_answered_when_it_is_whole(serve_peers, greeted, o
     answers = dict(read_answers(client, decoder, 2))
     assert answers[1].value == b"1"
     assert answers[2].detail == "asked singly"
+
+
+def test_the_answers_to_one_read_are_not_all_made_before_the_peer_reads_them(serve_peers, greeted, node, tools):
+    store = OwnStore({tools.key(1): bytes(VALUE_BYTES_MAX)})
+    node.own_records = lambda: OwnRecords(0, 10, store, 59.0)
+    node.answer = lambda _sender, request: P2pSuccess(request.key, 1000, 2, NO_VERSION, bytes(VALUE_BYTES_MAX), 0)
+    server = serve_peers()
+    client, decoder = greeted(server)
+    (stream,) = server._streams
+    frame = get(tools, 1)
+    client.send(*(frame[:8] + number.to_bytes(4) + frame[12:] for number in range(500)))
+    tools.wait_for(lambda: stream.unsent_bytes)
+    gevent.sleep(0.05)
+    assert stream.unsent_bytes <= 2 * (peer_connection.UNSENT_BYTES_MAX + VALUE_BYTES_MAX), "from bytes, and singly"
+    assert [number for number, _ in read_answers(client, decoder, 500)] == list(range(500))
+
+
+def test_a_slow_store_is_asked_for_a_turn_at_once(serve_peers, greeted, owner, node, tools, monkeypatch):
+    monkeypatch.setattr(peer_connection, "TURN_S", 0.0)
+    client, decoder = greeted(serve_peers())
+    client.send(get(tools, 1), get(tools, 2), get(tools, 3))
+    assert [number for number, _ in read_answers(client, decoder, 3)] == [1, 2, 3]
+    assert [request.key for _, request in node.requests] == [tools.key(2), tools.key(3)]
 
 
 def test_a_store_that_fails_fails_those_requests_only(serve_peers, greeted, owner, tools):

@@ -54,6 +54,50 @@ def test_timers_run_between_the_reads_of_many_busy_connections(serve_api, dial, 
     assert turns >= clients * 0.002 / (3 * TURN_S_MAX), "the timer ran between them"
 
 
+def test_who_gives_way_goes_on_in_a_later_turn_each_time_also_while_others_go_on():
+    gevent.sleep(0.001)
+    turn, seen = this_turn(), {1: [], 2: []}
+
+    def run(number):
+        for _ in range(4):
+            seen[number].append(turn.began_s)
+            turn.let_others_run()
+
+    gevent.joinall([gevent.spawn(run, number) for number in seen])
+    assert [len(set(turns)) for turns in seen.values()] == [4, 4]
+
+
+def test_a_timer_that_gives_way_in_the_turn_in_which_others_go_on_does_not_go_on_with_them():
+    gevent.sleep(0.001)
+    turn, gave_way, went_on = this_turn(), [], []
+
+    def give_way():
+        gave_way.append(turn.began_s)
+        turn.put_off(lambda: went_on.append(turn.began_s))
+
+    early = turn.hub.loop.timer(0)
+    early.start(give_way)
+    sleep(0.001)  # so it is due before those that give way from now on, in the same turn
+    turn.put_off(lambda: None)
+    while not went_on:
+        gevent.sleep(0.001)
+    assert went_on[0] > gave_way[0]
+
+
+def test_who_is_killed_while_others_run_does_not_go_on():
+    turn, went_on = this_turn(), []
+
+    def run():
+        turn.let_others_run()
+        went_on.append(1)
+
+    killed = gevent.spawn(run)
+    gevent.sleep(0)
+    killed.kill()
+    gevent.sleep(0.01)
+    assert not went_on
+
+
 def test_who_gave_way_goes_on_in_the_order_of_waiting_a_turn_each_when_that_takes_long():
     gevent.sleep(0.001)
     turn, order, turns = this_turn(), [], set()

@@ -22,7 +22,7 @@ from gdht.store import durable, group, lmdb_disk
 from gdht.store.checking import check_tables
 from gdht.store.disk import Disk
 from gdht.store.durable import DurableStore
-from gdht.store.group import GROUP_RECORDS_MAX
+from gdht.store.group import GROUP_WRITES_MAX
 from gdht.store.layout import RECORD_OVERHEAD_BYTES
 from gdht.store.lmdb_disk import LmdbDisk
 from gdht.store.merging import after_due, due_s, merged
@@ -65,7 +65,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
     @initialize(group_max=st.sampled_from([1, 3, 1000]))
     def open(self, group_max):
         self.patched = crowding() if self.crowded else pytest.MonkeyPatch()
-        self.group_max = group.GROUP_RECORDS_MAX = group_max
+        self.group_max = group.GROUP_WRITES_MAX = group_max
         self.disk = self.make_disk()
         self.on_disk: dict[bytes, Record] = {}
         self.notes_on_disk: dict[str, bytes] = {}
@@ -77,20 +77,20 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
         self.seen, self.notes = dict(self.on_disk), dict(self.notes_on_disk)
         self.line = []  # what each commit will leave behind, and its outcome for those who wait for it
         self.outcomes: list[list] = []
-        self.open_keys: set[bytes] = set()
+        self.open_writes = 0
 
-    def wrote(self, *changed):
-        """A write begins a commit when none is under way, and waits for one in any case."""
+    def wrote(self, records=0):
+        """A write, of so many records, begins a commit when none is under way, and waits for one in any case."""
         outcome: list = []
         self.store.pending.when_ended(outcome.append)
         self.outcomes.append(outcome)
-        self.open_keys.update(changed)
-        if not self.line or len(self.open_keys) >= self.group_max:
+        self.open_writes += records
+        if not self.line or self.open_writes >= self.group_max:
             self.seal()
 
     def seal(self):
         self.line.append((dict(self.seen), dict(self.notes), self.outcomes))
-        self.outcomes, self.open_keys = [], set()
+        self.outcomes, self.open_writes = [], 0
 
     @rule(new=records)
     def put(self, new):
@@ -99,7 +99,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
         assert self.store.put(new) == kept
         self.seen[new.key] = kept
         if changes:
-            self.wrote(new.key)
+            self.wrote(1)
 
     @rule(number=keys, version=versions)
     def remove(self, number, version):
@@ -108,7 +108,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
         assert self.store.remove(number, version) == matches
         if matches:
             del self.seen[number]
-            self.wrote(number)
+            self.wrote(1)
 
     @rule(now_s=clocks, limit=st.integers(0, 12))
     def expire(self, now_s, limit):
@@ -122,7 +122,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
             if left is not None:
                 self.seen[number] = left
         if due:
-            self.wrote(*due)
+            self.wrote(len(due))
 
     @rule(name=st.sampled_from(["identity", "peers"]), content=st.binary(max_size=3))
     def write_note(self, name, content):
@@ -204,7 +204,7 @@ class DurableStoreAgainstDictionaries(RuleBasedStateMachine):
         assert len(self.aside.works) == (self.store.pending is not None)
 
     def teardown(self):
-        group.GROUP_RECORDS_MAX = GROUP_RECORDS_MAX
+        group.GROUP_WRITES_MAX = GROUP_WRITES_MAX
         self.patched.undo()
 
 
@@ -352,18 +352,32 @@ def test_a_store_whose_limit_was_lowered_takes_what_makes_it_smaller(disk, aside
     assert store.put(record(1, stamp=2, value=b"1")).value == b"1"
 
 
-def test_what_waits_for_the_disk_is_bounded_in_records(store, aside, monkeypatch):
-    monkeypatch.setattr(durable, "WAITING_RECORDS_MAX", 3)
-    for number in range(1, 4):
-        store.put(record(number))
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 1, 1)], ids=["beside each other", "in place of each other"])
+def test_what_waits_for_the_disk_is_bounded_in_writes(store, aside, monkeypatch, numbers):
+    monkeypatch.setattr(durable, "WAITING_WRITES_MAX", 3)
+    for stamp, number in enumerate(numbers, start=1):
+        store.put(record(number, stamp))
     with pytest.raises(StoreError) as error:
         store.put(record(4))
     assert error.value.reason == "overload"
     with pytest.raises(StoreError):
-        store.remove(key(1), Version(1, 7))
-    assert store.count == 3
+        store.remove(key(numbers[-1]), Version(3, 7))
+    assert store.count == len(set(numbers))
     aside.end()
     store.put(record(4))
+
+
+def test_who_waits_for_one_commit_is_bounded_and_all_others_are_told_so_at_once(store, aside, monkeypatch):
+    monkeypatch.setattr(group, "GROUP_WAITING_MAX", 3)
+    store.put(record(1))
+    outcomes = [[] for _ in range(5)]
+    for outcome in outcomes:
+        store.put(record(1))  # changes nothing, so it cannot be refused
+        store.pending.when_ended(outcome.append)
+    assert [[error.reason for error in outcome] for outcome in outcomes] == [[], [], [], ["overload"], ["overload"]]
+    aside.end()
+    assert outcomes[:3] == [[None]] * 3
+    assert {len(outcome) for outcome in outcomes} == {1}
 
 
 def test_what_waits_for_the_disk_is_bounded_in_bytes(store, aside, monkeypatch):
@@ -454,12 +468,27 @@ def test_closing_makes_all_durable_and_tells_those_who_wait(store, disk, aside):
 
 
 def test_a_storm_goes_to_the_disk_in_bounded_groups(store, disk, aside, monkeypatch):
-    monkeypatch.setattr(group, "GROUP_RECORDS_MAX", 3)
+    monkeypatch.setattr(group, "GROUP_WRITES_MAX", 3)
     for number in range(1, 9):
         store.put(record(number))
     assert len(aside.works) == 1
     aside.end_all()
     assert [len(batch.records) for batch in disk.batches] == [1, 3, 3, 1]
+
+
+def test_as_many_wait_for_a_group_when_its_writes_are_in_place_of_each_other(store, disk, aside, monkeypatch):
+    monkeypatch.setattr(group, "GROUP_WRITES_MAX", 3)
+    told = []
+    for stamp in range(1, 9):
+        store.put(record(1, stamp))
+        store.pending.when_ended(lambda _error, stamp=stamp: told.append(stamp))
+    together = []
+    while aside.works:
+        before = len(told)
+        aside.end()
+        together.append(told[before:])
+    assert together == [[1], [2, 3, 4], [5, 6, 7], [8]]
+    assert [batch.records[key(1)].version.stamp for batch in disk.batches] == [1, 4, 7, 8]
 
 
 def test_large_values_make_small_groups(store, disk, aside, monkeypatch):
@@ -471,7 +500,7 @@ def test_large_values_make_small_groups(store, disk, aside, monkeypatch):
 
 
 def test_what_builds_on_a_group_that_is_lost_at_the_end_is_lost_too(store, disk, aside, monkeypatch):
-    monkeypatch.setattr(group, "GROUP_RECORDS_MAX", 1)
+    monkeypatch.setattr(group, "GROUP_WRITES_MAX", 1)
     failures = iter([FAILURE])
 
     def fail_once(batch, applying=disk.applying):

@@ -11,11 +11,13 @@ from gdht.core.records import STAMP_MAX, Record, Version
 from gdht.wire.codec import BrokenStream, P2pDecoder, encode_p2p
 from gdht.wire.express import (
     PUT_BYTES,
+    RECEIPT_BYTES,
     begins_with_put,
     owner_get_frame,
     owner_gets_in_front,
     put_frame,
     puts_in_front,
+    receipts_in,
     success_frame,
     value_frame,
 )
@@ -53,6 +55,13 @@ def test_a_value_is_written_as_by_the_codec(request_id: int, record: Record) -> 
 @given(request_ids, receipts)
 def test_a_receipt_is_written_as_by_the_codec(request_id: int, message: m.P2pSuccess) -> None:
     assert success_frame(request_id, message) == encode_p2p(message, request_id)
+
+
+@given(st.lists(st.tuples(request_ids, receipts.map(lambda message: message._replace(value=b"")))))
+def test_receipts_tell_what_they_are_for(numbered: list[tuple[int, m.P2pSuccess]]) -> None:
+    data = b"".join(success_frame(request_id, message) for request_id, message in numbered)
+    assert len(data) == len(numbered) * RECEIPT_BYTES
+    assert list(receipts_in(data)) == [(request_id, message.key) for request_id, message in numbered]
 
 
 @given(request_ids, copies, st.booleans())
