@@ -5,14 +5,14 @@ is no longer ours.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gdht.core.arcs import Arc, arcs_of
 from gdht.core.ident import key_ident
-from gdht.core.messages import Entry
+from gdht.core.messages import Entry, ErrorReason
 from gdht.core.peer import Peer
 from gdht.core.placement import position
-from gdht.errors import GdhtError
+from gdht.errors import GdhtError, RemoteError
 from gdht.node.pace import pace, paced
 from gdht.node.replication.holdings import entries_in, held
 from gdht.node.replication.progress import Progress
@@ -35,16 +35,13 @@ def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
     planned = plan_leave(rt, node)
     keys, size_bytes = sum(share.keys for share in planned), sum(share.size_bytes for share in planned)
     progress = node.handover = Progress("leave", rt.now(), keys, size_bytes)
-
-    def go_on() -> bool:
-        return rt.now() < ends_at_s
-
-    hand_over(rt, node, go_on)
+    told: set[Peer] = set()
+    hand_over(rt, node, ends_at_s, told)
     node.sealed = True
-    orphans = hand_over(rt, node, go_on)
-    while orphans and go_on() and not (node.ring.alone and node.founder):
+    orphans = hand_over(rt, node, ends_at_s, told)
+    while orphans and rt.now() < ends_at_s and not (node.ring.alone and node.founder):
         rt.sleep(RETRY_S)  # those after us are dead: maintenance finds others
-        orphans = hand_over(rt, node, go_on)
+        orphans = hand_over(rt, node, ends_at_s, told)
     progress.end(rt.now(), orphans)
     moved = progress.status(rt.now()).keys_done
     log.log(
@@ -67,60 +64,93 @@ def keep_all(rt: Runtime, node: NodeState) -> None:
         log.warning("leaving outside the ring keys=%d handed_over=0 without_taker=%d", keys, keys)
 
 
-def hand_over(rt: Runtime, node: NodeState, go_on: Callable[[], bool]) -> int:
+def hand_over(rt: Runtime, node: NodeState, ends_at_s: float, told: set[Peer]) -> int:
     """Give all records to the nodes that hold them once this one is gone; returns how many had no taker.
 
-    go_on: asked now and then, False when the time is up. Switches: yes.
+    ends_at_s: when to break off, by `rt.now()`. told: as `Takers` has it. Switches: yes.
     """
-    takers = list(node.ring.successors)
+    takers = Takers(node, ends_at_s, told)
     orphans = 0
     for index, arc in enumerate(arcs_of(node.ring)):
-        if not _reconcile_with(rt, node, index, arc, takers, go_on):
-            orphans += _place_singly(rt, node, arc, go_on)
+        if not _reconcile_with(rt, node, index, arc, takers):
+            orphans += _place_singly(rt, node, arc, takers)
     return orphans
 
 
-def _reconcile_with(
-    rt: Runtime, node: NodeState, index: int, arc: Arc, takers: list[Peer], go_on: Callable[[], bool]
-) -> bool:
+class Takers:
+    """Who may be given records in one pass: the nodes around us, without those that failed in it.
+
+    ends_at_s: when the pass is over, by `rt.now()`. told: of whom it was logged that they failed; that is done once for
+    each, however many passes there are.
+    """
+
+    def __init__(self, node: NodeState, ends_at_s: float, told: set[Peer]) -> None:
+        self._node = node
+        self._ends_at_s = ends_at_s
+        self._told = told
+        self._failed: set[Peer] = set()
+
+    def go_on(self) -> bool:
+        """Whether there is time left. Switches: no."""
+        return self._node.now() < self._ends_at_s
+
+    def after(self) -> list[Peer]:
+        """Those that follow us, nearest first. Switches: no."""
+        return [peer for peer in self._node.ring.successors if peer not in self._failed]
+
+    def before(self) -> list[Peer]:
+        """Those before us that do not follow us as well, nearest first. Switches: no."""
+        ring = self._node.ring
+        return [peer for peer in ring.predecessors if peer not in self._failed and peer not in ring.successors]
+
+    def strike(self, peer: Peer, error: GdhtError) -> None:
+        """Give a node nothing more in this pass. Switches: no."""
+        self._failed.add(peer)
+        if peer not in self._told:
+            self._told.add(peer)
+            leaves = isinstance(error, RemoteError) and error.reason == ErrorReason.NOT_JOINED
+            log.log(logging.INFO if leaves else logging.WARNING, "hand-over failed peer=%s error=%s", peer, error)
+
+
+def _reconcile_with(rt: Runtime, node: NodeState, index: int, arc: Arc, takers: Takers) -> bool:
     """Reconcile an arc, of whose owner we are `index` places away, with each node that is to hold records of it.
 
-    takers: those that follow us; who fails is struck off. Returns whether each record found its holders.
+    Returns whether each record found its holders.
     """
     store = node.store
     if not held(store, arc).records:
         return True
-    done = bool(takers)
+    peers = takers.after()
+    done = bool(peers)
     copies_max = max(node.config.max_replication - index, 1)
-    for least, peer in enumerate(takers[:copies_max], start=index + 1):
-        if peer is takers[0] and held(store, arc, 1, index).records:
+    for least, peer in enumerate(peers[:copies_max], start=index + 1):
+        if peer is peers[0] and held(store, arc, 1, index).records:
             least = 1  # the misplaced ones too: it will hand them on
         if not held(store, arc, least).records:
             break
         try:
-            outcome = reconcile(rt, node, arc, Task(peer, least, fetches=False, reason="leave"), go_on)
+            outcome = reconcile(rt, node, arc, Task(peer, least, fetches=False, reason="leave"), takers.go_on)
         except GdhtError as error:
-            log.warning("hand-over failed peer=%s error=%s", peer, error)
+            takers.strike(peer, error)
             done = False
-            takers.remove(peer)
         else:
             done = done and outcome.ended and not outcome.unconfirmed
     return done
 
 
-def _place_singly(rt: Runtime, node: NodeState, arc: Arc, go_on: Callable[[], bool]) -> int:
+def _place_singly(rt: Runtime, node: NodeState, arc: Arc, takers: Takers) -> int:
     """Find takers for each record of an arc; returns how many had none."""
     orphans = 0
     turns = pace(rt)
     for entries in slices(turns.over(entries_in(node.store, arc, step=turns.step))):
-        taken = _place(rt, node, entries) if go_on() else set[bytes]()
+        taken = _place(rt, node, entries, takers) if takers.go_on() else set[bytes]()
         now_s = node.clock.lives_s()
         untaken = (entry.key for entry in turns.over(entries) if entry.key not in taken)
         orphans += sum(node.store.get(key, now_s) is not None for key in untaken)
     return orphans
 
 
-def _place(rt: Runtime, node: NodeState, entries: list[Entry]) -> set[bytes]:
+def _place(rt: Runtime, node: NodeState, entries: list[Entry], takers: Takers) -> set[bytes]:
     """One successor after the other is offered what lacks a holder still; one that takes none is passed over.
 
     What none of them took is given to a node before us: it does not belong there, but that node will hand it on.
@@ -128,17 +158,17 @@ def _place(rt: Runtime, node: NodeState, entries: list[Entry]) -> set[bytes]:
     """
     lacking = {entry.key: max(entry.replication - position(node.ring, key_ident(entry.key)), 1) for entry in entries}
     taken: set[bytes] = set()
-    for peer in node.ring.successors:
-        confirmed = _offer(rt, node, peer, (entry for entry in entries if lacking[entry.key]))
+    for peer in takers.after():
+        confirmed = _offer(rt, node, peer, (entry for entry in entries if lacking[entry.key]), takers)
         taken |= confirmed
         for key in confirmed:
             lacking[key] -= 1
-    for peer in node.ring.predecessors:
-        taken |= _offer(rt, node, peer, (entry for entry in entries if entry.key not in taken))
+    for peer in takers.before():
+        taken |= _offer(rt, node, peer, (entry for entry in entries if entry.key not in taken), takers)
     return taken
 
 
-def _offer(rt: Runtime, node: NodeState, peer: Peer, entries: Iterable[Entry]) -> set[bytes]:
+def _offer(rt: Runtime, node: NodeState, peer: Peer, entries: Iterable[Entry], takers: Takers) -> set[bytes]:
     """Hand records on as we leave; the keys of those that the peer now holds. Switches: yes."""
     offered = list(entries)
     if not offered:
@@ -146,7 +176,7 @@ def _offer(rt: Runtime, node: NodeState, peer: Peer, entries: Iterable[Entry]) -
     try:
         return offer(rt, node, peer, offered, "leave")
     except GdhtError as error:
-        log.warning("hand-over failed peer=%s keys=%d error=%s", peer, len(offered), error)
+        takers.strike(peer, error)
         return set()
 
 

@@ -1,9 +1,13 @@
 """Leaving: every record goes to those who will hold it, and what that comes to is known beforehand."""
 
+import logging
+from math import inf
+
 import pytest
 
 from gdht.core.ident import ident_bytes
 from gdht.core.messages import P2pCompare, P2pOffer, P2pReconcile, P2pTransfer
+from gdht.errors import PeerUnreachable
 from gdht.node.handlers import handle
 from gdht.node.replication.handover import hand_over, hand_over_all, plan_leave
 from gdht.node.status import Share
@@ -21,7 +25,7 @@ def holders(ring, number=35):
 
 def leave(actor):
     """How many had no taker."""
-    return hand_over(actor, actor.node, lambda: True)
+    return hand_over(actor, actor.node, inf, set())
 
 
 def plan(actor):
@@ -113,8 +117,28 @@ def test_a_leaver_whose_successors_are_all_gone_gives_its_records_to_a_node_befo
 
 def test_out_of_time_nothing_more_is_handed_over(world, ring):
     ring[3].keep(35)
-    assert hand_over(ring[3], ring[3].node, lambda: False) == 1
+    assert hand_over(ring[3], ring[3].node, ring[3].now(), set()) == 1
     assert not world.calls
+
+
+def test_who_fails_is_asked_no_more_in_a_pass_and_told_of_once(world, ring, caplog):
+    """Stopping a whole ring, each node finds others that are about to leave themselves."""
+    caplog.set_level(logging.INFO)
+    leaver = ring[3]
+    for number in range(1001):
+        leaver.keep((number * 100 << 128) + 35)
+    ring[5].node.sealed = True
+    world.script(50, PeerUnreachable("connection refused"))
+    told = set()
+    hand_over(leaver, leaver.node, inf, told)
+    asked = [type(request) for _, callee, request in world.calls if callee == 60]
+    assert asked == [P2pCompare]
+    hand_over(leaver, leaver.node, inf, told)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines == [
+        ("WARNING", f"hand-over failed peer={ring[4].me} error=connection refused"),
+        ("INFO", f"hand-over failed peer={ring[5].me} error=not_joined: this node is about to leave"),
+    ]
 
 
 def test_nothing_is_taken_from_others_on_the_way_out(ring):
