@@ -212,6 +212,22 @@ def test_nothing_is_lost_when_three_leave_together(cluster):
     assert unreadable(ring) == []
 
 
+def test_a_leaver_does_not_lose_its_time_to_a_successor_that_stands_still(cluster):
+    ring = cluster(6)
+    put_all(ring, 1)
+    leaver, silent = by_place(ring)[2:4]
+    ring.pause(silent)
+    ring.leave(leaver)
+    ring.wait_until_left()
+    told = leaver.node.status().handover
+    assert (told.kind, told.without_taker) == ("leave", 0)
+    assert told.seconds < 2 * ring.config.call_timeout
+    ring.unpause(silent)
+    ring.wait_until_ideal(IDEAL_S)
+    ring.run_for(SETTLED_S)
+    assert unreadable(ring) == []
+
+
 def test_when_a_whole_ring_is_stopped_each_node_tells_once_of_each_other_that_takes_nothing(cluster, caplog):
     caplog.set_level("INFO")
     ring = cluster(5, safe=False)

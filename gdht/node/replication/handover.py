@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from gdht.core.arcs import Arc, arcs_of
 from gdht.core.ident import key_ident
-from gdht.core.messages import Entry, ErrorReason
+from gdht.core.messages import Entry, ErrorReason, P2pPing
 from gdht.core.peer import Peer
 from gdht.core.placement import position
-from gdht.errors import GdhtError, RemoteError
+from gdht.errors import CallTimeout, GdhtError, RemoteError
 from gdht.node.pace import pace, paced
 from gdht.node.replication.holdings import entries_in, held
 from gdht.node.replication.progress import Progress
@@ -27,14 +27,17 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.5
 """How long a leaver that found no taker for its records waits before it tries again."""
 
+LOOK_SHARE = 0.125
+"""Once somebody has answered, the others are waited for this share of the time that is left, or twice as long as for
+the first."""
+
 
 def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
     """Hand everything over, first while we still take new records, then what came meanwhile; returns how many records
     had no taker when the time was up. ends_at_s: by `rt.now()`. Switches: yes.
     """
-    planned = plan_leave(rt, node)
-    keys, size_bytes = sum(share.keys for share in planned), sum(share.size_bytes for share in planned)
-    progress = node.handover = Progress("leave", rt.now(), keys, size_bytes)
+    progress = node.handover = Progress("leave", rt.now(), 0)
+    planning = rt.spawn(lambda: _expect(progress, plan_leave(rt, node)), "plan_leave")  # it may wait for silent peers
     told: set[Peer] = set()
     hand_over(rt, node, ends_at_s, told)
     node.sealed = True
@@ -42,6 +45,7 @@ def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
     while orphans and rt.now() < ends_at_s and not (node.ring.alone and node.founder):
         rt.sleep(RETRY_S)  # those after us are dead: maintenance finds others
         orphans = hand_over(rt, node, ends_at_s, told)
+    planning.cancel()
     progress.end(rt.now(), orphans)
     moved = progress.status(rt.now()).keys_done
     log.log(
@@ -52,6 +56,10 @@ def hand_over_all(rt: Runtime, node: NodeState, ends_at_s: float) -> int:
         orphans,
     )
     return orphans
+
+
+def _expect(progress: Progress, planned: tuple[Share, ...]) -> None:
+    progress.expect(sum(share.keys for share in planned), sum(share.size_bytes for share in planned))
 
 
 def keep_all(rt: Runtime, node: NodeState) -> None:
@@ -70,6 +78,7 @@ def hand_over(rt: Runtime, node: NodeState, ends_at_s: float, told: set[Peer]) -
     ends_at_s: when to break off, by `rt.now()`. told: as `Takers` has it. Switches: yes.
     """
     takers = Takers(node, ends_at_s, told)
+    takers.look(rt)
     orphans = 0
     for index, arc in enumerate(arcs_of(node.ring)):
         if not _reconcile_with(rt, node, index, arc, takers):
@@ -93,6 +102,28 @@ class Takers:
     def go_on(self) -> bool:
         """Whether there is time left. Switches: no."""
         return self._node.now() < self._ends_at_s
+
+    def look(self, rt: Runtime) -> None:
+        """Ask those after us whether they are there, and pass over who is silent: the others do not wait for it.
+
+        While nobody has answered we wait for longer, as it may be us who are slow. Switches: yes.
+        """
+        began_s, timeout_s = rt.now(), self._node.config.call_timeout
+        left_s = self._ends_at_s - began_s
+        if left_s <= 0 or not held(self._node.store, Arc(0, 0)).records:
+            return
+        asked = self.after()
+        silent, wait_s = set(asked), min(timeout_s, left_s)
+        calls = rt.calls([(peer, P2pPing()) for peer in asked], timeout_s)
+        while silent and (answer := calls.within(max(began_s + wait_s - rt.now(), 0.0))):
+            index, outcome = answer
+            silent.remove(asked[index])
+            if isinstance(outcome, GdhtError):
+                self.strike(asked[index], outcome)
+            else:
+                wait_s = min(wait_s, max(left_s * LOOK_SHARE, 2 * (rt.now() - began_s)))
+        for peer in silent:
+            self.strike(peer, CallTimeout(f"{peer} did not answer within {wait_s:.1f} s"))
 
     def after(self) -> list[Peer]:
         """Those that follow us, nearest first. Switches: no."""
@@ -189,26 +220,32 @@ def plan_leave(rt: Runtime, node: NodeState) -> tuple[Share, ...]:
     Counted from digests: where a receiver holds other records than ours, its share may be larger by as many.
     """
     shares = {peer: Share(peer, 0, 0) for peer in node.ring.successors}
+    failed: set[Peer] = set()
     for index, arc in enumerate(arcs_of(node.ring)):
         for replication in paced(rt, range(1, node.config.max_replication + 1)):
             rank = max(replication - index, 1) - 1  # who comes to hold what we drop out of
             if rank < len(node.ring.successors):
                 peer = node.ring.successors[rank]
-                keys, size_bytes = _lacks(rt, node, peer, arc, replication)
+                keys, size_bytes = _lacks(rt, node, peer, arc, replication, failed)
                 share = shares.get(peer, Share(peer, 0, 0))
                 shares[peer] = Share(peer, share.keys + keys, share.size_bytes + size_bytes)
     return tuple(share for share in shares.values() if share.keys)
 
 
-def _lacks(rt: Runtime, node: NodeState, peer: Peer, arc: Arc, replication: int) -> tuple[int, int]:
-    """How many of our records of an arc with so much replication a peer seems to lack, and their bytes."""
+def _lacks(rt: Runtime, node: NodeState, peer: Peer, arc: Arc, replication: int, failed: set[Peer]) -> tuple[int, int]:
+    """How many of our records of an arc with so much replication a peer seems to lack, and their bytes.
+
+    failed: who did not answer before, and is not asked again: it seems to lack all.
+    """
     ours = held(node.store, arc, replication, replication)
     if not ours.records:
         return 0, 0
-    try:
-        theirs = count_at(rt, node, peer, arc, replication) - count_at(rt, node, peer, arc, replication + 1)
-    except GdhtError as error:
-        log.info("not counted peer=%s error=%s", peer, error)
-        theirs = 0
+    theirs = 0
+    if peer not in failed:
+        try:
+            theirs = count_at(rt, node, peer, arc, replication) - count_at(rt, node, peer, arc, replication + 1)
+        except GdhtError as error:
+            log.info("not counted peer=%s error=%s", peer, error)
+            failed.add(peer)
     keys = max(ours.records - theirs, 0)
     return keys, ours.size_bytes * keys // ours.records
