@@ -301,7 +301,7 @@ def fix_fingers(rt: Runtime, node: NodeState) -> None:
 
 
 def say_goodbye(rt: Runtime, node: NodeState, before: tuple[Peer, ...] = ()) -> None:
-    """Tell those who have us in their lists, and our successor, that we leave. Switches: yes.
+    """Tell those who have us in their successor lists, and our successor, that we leave. Switches: yes.
 
     before: who was before us when we began to leave. When our predecessor leaves too, we know nobody there any more.
     """

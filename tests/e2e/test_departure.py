@@ -2,8 +2,19 @@
 
 import json
 import random
+import re
+import signal
 
-from tests.e2e.harness import Fleet, NodeProcess, ring_problems, run, wait_for_none, wait_until
+from tests.e2e.harness import (
+    LEAVE_S_MAX,
+    Fleet,
+    NodeProcess,
+    clockwise,
+    ring_problems,
+    run,
+    wait_for_none,
+    wait_until,
+)
 
 KEYS = [random.randbytes(32) for _ in range(300)]
 
@@ -42,6 +53,23 @@ def test_a_leaver_that_finds_no_taker_says_so(fleet: Fleet) -> None:
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"300 records found no taker" in done.stderr
     assert nodes[1].wait_end() == 0
+
+
+def test_a_signal_hands_over_all_though_the_first_successor_is_silent(fleet: Fleet) -> None:
+    nodes = fleet.ring(5)
+    filled(nodes)
+    silent = clockwise(nodes, nodes[0].ident)[1]
+    rest = [node for node in nodes[1:] if node is not silent]
+    silent.signal(signal.SIGSTOP)
+    nodes[0].signal(signal.SIGTERM)
+    assert nodes[0].wait_end(LEAVE_S_MAX) == 0
+    silent.signal(signal.SIGCONT)
+    (told,) = re.findall(r"leaving with keys=(\d+) handed_over=(\d+) without_taker=(\d+)", nodes[0].log)
+    keys, handed_over, without_taker = map(int, told)
+    assert handed_over >= keys > 0
+    assert without_taker == 0
+    wait_for_none(lambda: ring_problems([*rest, silent]))
+    assert all_found(rest)
 
 
 def test_a_drained_node_serves_no_client_but_its_keys_are_found_through_others(fleet: Fleet) -> None:

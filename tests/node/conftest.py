@@ -49,6 +49,18 @@ class PlainSignal:
         return was_set
 
 
+class Spawned:
+    """What an actor is to run beside itself, for those who may only stop it."""
+
+    def __init__(self, actor: "Actor", run: Callable[[], None]) -> None:
+        self.actor = actor
+        self.run = run
+
+    def cancel(self) -> None:
+        if self.run in self.actor.spawned:
+            self.actor.spawned.remove(self.run)
+
+
 class Actor:
     """One node of the world, and its Runtime."""
 
@@ -72,8 +84,9 @@ class Actor:
         self.world.clock_s += seconds
         self.world.on_sleep()
 
-    def spawn(self, run: Callable[[], None], name: str) -> None:
+    def spawn(self, run: Callable[[], None], name: str) -> "Spawned":
         self.spawned.append(run)
+        return Spawned(self, run)
 
     def signal(self) -> PlainSignal:
         return PlainSignal()

@@ -7,6 +7,7 @@ import pytest
 from gdht.core.ident import hash_ident, ident_bytes
 from gdht.core.messages import ErrorReason, P2pFailure, P2pGet, P2pPing, P2pPut, P2pStat, P2pSuccess, P2pTransfer
 from gdht.node.node import Node
+from gdht.node.replication import handover
 from gdht.node.replication.get import GetOutcome
 from gdht.node.replication.put import PutOutcome
 from gdht.node.status import State
@@ -211,6 +212,35 @@ def test_nothing_is_lost_when_three_leave_together(cluster):
     assert unreadable(ring) == []
 
 
+def test_a_leaver_does_not_lose_its_time_to_a_successor_that_stands_still(cluster):
+    ring = cluster(6)
+    put_all(ring, 1)
+    leaver, silent = by_place(ring)[2:4]
+    ring.pause(silent)
+    ring.leave(leaver)
+    ring.wait_until_left()
+    told = leaver.node.status().handover
+    assert (told.kind, told.without_taker) == ("leave", 0)
+    assert told.seconds < 2 * ring.config.call_timeout
+    ring.unpause(silent)
+    ring.wait_until_ideal(IDEAL_S)
+    ring.run_for(SETTLED_S)
+    assert unreadable(ring) == []
+
+
+def test_when_a_whole_ring_is_stopped_each_node_tells_once_of_each_other_that_takes_nothing(cluster, caplog):
+    caplog.set_level("INFO")
+    ring = cluster(5, safe=False)
+    put_all(ring, 1)
+    for host in ring.hosts:
+        ring.leave(host)
+    ring.wait_until_left()
+    lines = [record for record in caplog.records if record.name == handover.__name__]
+    told = [record for record in lines if record.getMessage().startswith("hand-over failed")]
+    assert 0 < len(told) <= 5 * 4
+    assert {record.levelname for record in told} == {"INFO"}
+
+
 def test_puts_during_a_leave_are_kept(cluster):
     ring = cluster(5)
     leaver = by_place(ring)[2]
@@ -259,8 +289,8 @@ def test_a_node_cut_off_from_its_ring_says_as_it_leaves_that_its_records_had_no_
     assert last.node.state is State.ISOLATED
     ring.leave(last)
     ring.wait_until_left(5.0)
-    handover = last.node.status().handover
-    assert (handover.keys_done, handover.without_taker, handover.ended) == (0, len(KEYS), True)
+    told = last.node.status().handover
+    assert (told.keys_done, told.without_taker, told.ended) == (0, len(KEYS), True)
 
 
 # Records --------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,10 @@ class Progress:
         self._keys_done = self._bytes_done = self._without_taker = 0
         self._began_s = self._ended_s = now_s
 
+    def expect(self, keys: int, size_bytes: int) -> None:
+        """Take what the whole is estimated at, which may become known only after the beginning."""
+        self._keys_total, self._bytes_total = keys, size_bytes
+
     def count(self, keys: int, size_bytes: int) -> None:
         """Count what has been moved."""
         self._keys_done += keys

@@ -1,9 +1,13 @@
 """Leaving: every record goes to those who will hold it, and what that comes to is known beforehand."""
 
+import logging
+from math import inf
+
 import pytest
 
 from gdht.core.ident import ident_bytes
-from gdht.core.messages import P2pCompare, P2pOffer, P2pReconcile, P2pTransfer
+from gdht.core.messages import P2pCompare, P2pOffer, P2pPing, P2pReconcile, P2pTransfer
+from gdht.errors import PeerUnreachable
 from gdht.node.handlers import handle
 from gdht.node.replication.handover import hand_over, hand_over_all, plan_leave
 from gdht.node.status import Share
@@ -21,7 +25,7 @@ def holders(ring, number=35):
 
 def leave(actor):
     """How many had no taker."""
-    return hand_over(actor, actor.node, lambda: True)
+    return hand_over(actor, actor.node, inf, set())
 
 
 def plan(actor):
@@ -62,7 +66,7 @@ def test_a_second_pass_costs_no_more_than_comparing(world, ring):
     leave(ring[3])
     world.calls.clear()
     assert leave(ring[3]) == 0
-    assert {type(request) for _, _, request in world.calls} == {P2pCompare}
+    assert {type(request) for _, _, request in world.calls} == {P2pPing, P2pCompare}
 
 
 def test_what_came_in_meanwhile_goes_with_the_second_pass(ring):
@@ -113,8 +117,51 @@ def test_a_leaver_whose_successors_are_all_gone_gives_its_records_to_a_node_befo
 
 def test_out_of_time_nothing_more_is_handed_over(world, ring):
     ring[3].keep(35)
-    assert hand_over(ring[3], ring[3].node, lambda: False) == 1
+    assert hand_over(ring[3], ring[3].node, ring[3].now(), set()) == 1
     assert not world.calls
+
+
+def test_those_that_answer_do_not_wait_for_one_that_is_silent(world, ring):
+    """The time is that of two calls in vain."""
+    leaver = ring[3]
+    for number in range(31, 41):
+        leaver.keep(number)
+    world.kill(50)
+    assert hand_over_all(leaver, leaver.node, leaver.now() + 2 * leaver.node.config.call_timeout) == 0
+    assert leaver.now() < leaver.node.config.call_timeout
+    assert all(holders(ring, number) == [40, 60, 70] for number in range(31, 41))
+
+
+def test_when_all_are_slow_they_are_waited_for(world, ring):
+    ring[3].keep(35, copies=1)
+    world.slow = {50: 0.7, 60: 0.6, 70: 0.6}
+    assert hand_over(ring[3], ring[3].node, ring[3].now() + 4.0, set()) == 0
+    assert holders(ring) == [40, 50]
+
+
+def test_a_node_without_records_asks_nobody(world, ring):
+    assert leave(ring[3]) == 0
+    assert not world.calls
+
+
+def test_who_fails_is_asked_no_more_in_a_pass_and_told_of_once(world, ring, caplog):
+    """Stopping a whole ring, each node finds others that are about to leave themselves."""
+    caplog.set_level(logging.INFO)
+    leaver = ring[3]
+    for number in range(1001):
+        leaver.keep((number * 100 << 128) + 35)
+    ring[5].node.sealed = True
+    world.script(50, PeerUnreachable("connection refused"))
+    told = set()
+    hand_over(leaver, leaver.node, inf, told)
+    asked = [type(request) for _, callee, request in world.calls if callee == 60]
+    assert asked == [P2pPing, P2pCompare]
+    hand_over(leaver, leaver.node, inf, told)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines == [
+        ("WARNING", f"hand-over failed peer={ring[4].me} error=connection refused"),
+        ("INFO", f"hand-over failed peer={ring[5].me} error=not_joined: this node is about to leave"),
+    ]
 
 
 def test_nothing_is_taken_from_others_on_the_way_out(ring):
@@ -161,6 +208,28 @@ def test_a_leaver_that_finds_no_taker_tries_until_its_time_is_up(world, ring):
     status = leaver.node.handover.status(leaver.now() + 99)
     assert (status.kind, status.ended, status.without_taker) == ("leave", True, 1)
     assert status.seconds == pytest.approx(leaver.now() - began_s, abs=15)
+
+
+def test_what_it_would_come_to_is_found_out_beside_it(world, ring):
+    leaver = ring[3]
+    totals = []
+
+    def look(request):
+        leaver.run_spawned()
+        totals.append(leaver.node.handover.status(leaver.now()).keys_total)
+        return handle(ring[4].node, leaver.me, request, leaver.node.clock.lives_s())
+
+    for number in range(31, 41):
+        leaver.keep(number)
+    world.script(50, look)
+    hand_over_all(leaver, leaver.node, leaver.now() + 10)
+    assert totals[0] == 10
+
+
+def test_what_is_still_to_be_found_out_at_the_end_is_not(ring):
+    ring[3].keep(35)
+    hand_over_all(ring[3], ring[3].node, ring[3].now() + 10)
+    assert not ring[3].spawned
 
 
 def test_progress_is_told(ring):
@@ -212,6 +281,14 @@ def test_a_receiver_that_does_not_answer_is_planned_with_all(world, ring):
     ring[3].keep(35)
     world.kill(70)
     assert plan(ring[3]) == {70: 1}
+
+
+def test_a_plan_waits_for_a_receiver_that_does_not_answer_once(world, ring):
+    for number, copies in (35, 1), (36, 2), (25, 2), (15, 3):
+        ring[3].keep(number, copies=copies)
+    world.kill(50)
+    assert plan(ring[3]) == {50: 3, 60: 1}
+    assert world.asked(P2pCompare).count(50) == 1
 
 
 def test_in_a_ring_where_all_hold_everything_nothing_is_planned(world):
