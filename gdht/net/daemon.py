@@ -1,6 +1,7 @@
 """A whole node in this process: what is opened when it starts, in which order it leaves, and what signals do."""
 
 import logging
+import signal
 import socket
 import sys
 import time
@@ -31,7 +32,6 @@ from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
 from gdht.net.runtime import GeventRuntime
-from gdht.net.signals import heard_signals
 from gdht.net.turn import this_turn
 from gdht.node.later import made_durable
 from gdht.node.node import Node
@@ -242,15 +242,19 @@ class Daemon:
         A second signal ends it at once.
         Raises: ListenError, StoreError, ConfigError, SystemExit (1, after the second signal, or when stopping failed).
         """
-        with heard_signals(self._on_signal):
+        watchers = [gevent.signal_handler(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
             self.start()
             self._asked_to_stop.wait()
             leaving = gevent.spawn(self._try_to_stop)
             self._ended.wait()
-        if not leaving.ready():
-            log.warning("stopped at once, without leaving in good order")
-        if not leaving.value:
-            raise SystemExit(1)
+            if not leaving.ready():
+                log.warning("stopped at once, without leaving in good order")
+            if not leaving.value:
+                raise SystemExit(1)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
 
     def _try_to_stop(self) -> bool:
         """Stop; whether all went well. Switches: yes."""

@@ -62,7 +62,6 @@ def serve(stack, tools, monkeypatch):
     def run(**changes):
         daemon = Daemon(make_config(**changes), None)
         greenlet = gevent.spawn(tools.exit_code, daemon)
-        stack.callback(greenlet.kill)
         stack.callback(daemon.stop)
         return daemon, greenlet
 

@@ -24,7 +24,6 @@ def serve(stack, tools, monkeypatch):
         dht = DhtConfig(ANYWHERE, ANYWHERE, data_dir="", stabilize_interval=0.05, bootstrap=bootstrap)
         daemon = Daemon(Config(dht=dht, admin=AdminConfig(address=ANYWHERE)), create_app)
         greenlet = gevent.spawn(tools.exit_code, daemon)
-        stack.callback(greenlet.kill)
         stack.callback(wait_for, lambda: daemon.state is DaemonState.STOPPED)  # somebody else may be stopping it
         stack.callback(daemon.stop)
         wait_for(lambda: daemon.state is DaemonState.RUNNING and daemon.node.state is State.ACTIVE)
