@@ -18,8 +18,8 @@ from gevent.event import Event
 
 from gdht.core.messages import DhtGet, DhtPut
 from gdht.errors import RemoteProtocolError
+from gdht.net.admission import Admission
 from gdht.net.express import Express
-from gdht.net.load import Load
 from gdht.net.logs import LineLimit
 from gdht.net.stream import Stream
 from gdht.net.turn import this_turn
@@ -93,7 +93,7 @@ class ApiConnection:
         stats: Stats,
         workers: Workers,
         stranger_log: LineLimit,
-        load: Load,
+        admission: Admission,
         express: Express | None,
     ) -> None:
         self._stream = stream
@@ -102,7 +102,7 @@ class ApiConnection:
         self._stats = stats
         self._workers = workers
         self._stranger_log = stranger_log
-        self._load = load
+        self._admission = admission
         self._express = express
         self._turn = this_turn()
         self._decoder = DhtDecoder()
@@ -267,7 +267,7 @@ class ApiConnection:
     def _begin(self, message: Message, started_s: float) -> None:
         """Send a request on its way, or queue it behind another one. Switches: no."""
         pending = Pending(message, started_s)
-        if not self._load.take(pending):
+        if not self._admission.admit(pending):
             self._shed(message, started_s)
             return
         self._pending += 1
@@ -300,7 +300,7 @@ class ApiConnection:
     def refuse(self, pending: Pending) -> None:
         """Too much waits already for a node that a request needs: say no at once. Switches: no."""
         self._note_overload(pending.message, "too many requests for a node that does not answer")
-        self._load.discount(pending)
+        self._admission.discount(pending)
         self._settle(pending, _failure(pending.message))
 
     def _note_overload(self, message: Message, detail: str) -> None:
@@ -376,7 +376,7 @@ class ApiConnection:
     def _settle(self, pending: Pending, frame: bytes) -> None:
         """A request is done: send its answer and those that waited behind it, if it is their turn. Switches: no."""
         self._pending -= 1
-        self._load.under_way -= 1
+        self._admission.under_way -= 1
         key = pending.message.key
         first = self._under_way[key]
         first.together -= 1

@@ -3,10 +3,10 @@
 import logging
 import socket
 
+from gdht.net.admission import Admission
 from gdht.net.api_connection import ApiConnection, ApiNode
 from gdht.net.express import Express
 from gdht.net.listener import Listener
-from gdht.net.load import Load
 from gdht.net.stream import Stream
 from gdht.net.workers import Workers
 from gdht.node.stats import Stats
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 class ApiServer(Listener):
     """Serves clients.
 
-    node: carries out their requests. load: how many of those there are. express: the way of those that take one round
+    node: carries out their requests. admission: how many at once. express: the way of those that take one round
     trip; None: there is none.
     """
 
@@ -31,14 +31,14 @@ class ApiServer(Listener):
         connections_max: int,
         stats: Stats,
         node: ApiNode,
-        load: Load,
+        admission: Admission,
         express: Express | None = None,
     ) -> None:
         super().__init__(sock, connections_max, stats)
         self._node = node
         self._express = express
         self._workers = Workers()
-        self._load = load
+        self._admission = admission
 
     def serve(self, stream: Stream, client: str) -> None:
         """Serve one client until it closes or breaks the protocol. Switches: yes. Raises: OSError."""
@@ -50,7 +50,7 @@ class ApiServer(Listener):
             self.stats.api_connections -= 1
 
     def _connection(self, stream: Stream, client: str) -> ApiConnection:
-        shared = (self._node, self.stats, self._workers, self.stranger_log, self._load, self._express)
+        shared = (self._node, self.stats, self._workers, self.stranger_log, self._admission, self._express)
         return ApiConnection(stream, client, *shared)
 
     def refuse(self, _sock: socket.socket) -> None:

@@ -20,6 +20,7 @@ from gdht.core.peer import Peer
 from gdht.errors import StoreError
 from gdht.net import garbage
 from gdht.net.admin_server import AdminServer, WsgiApp
+from gdht.net.admission import Admission
 from gdht.net.api_server import ApiServer
 from gdht.net.disk import DiskThread
 from gdht.net.express import TEND_S, Express
@@ -27,7 +28,6 @@ from gdht.net.hello import our_hello
 from gdht.net.identity import node_ident
 from gdht.net.limits import allow_open_files
 from gdht.net.listener import Listener, bound_address, open_socket
-from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import CONNECTIONS_MAX, Pool
 from gdht.net.pulse import Pulse
@@ -119,9 +119,9 @@ class Daemon:
         self._pool.stats = self._disk.stats = self.node.stats  # nothing was counted before
         write_identity(self._store, me)
         self.peer_server = PeerServer(p2p, dht.max_connections, self.node.stats, hello, self.node)
-        load = Load()
-        self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout, load)
-        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, load, self._express)
+        admission = Admission()
+        self._express = Express(self.node, self._pool, self.node.stats, dht.call_timeout, admission)
+        self.api_server = ApiServer(api, dht.max_connections, self.node.stats, self.node, admission, self._express)
         self.admin_server = self._make_admin(admin)
         garbage.settle()
         self._begin()

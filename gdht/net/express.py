@@ -18,8 +18,8 @@ from gevent.event import Event
 from gdht.core.messages import METHODS, DhtGet, DhtPut, ErrorReason, P2pGet, P2pPut, P2pSuccess, Reply, Request
 from gdht.core.peer import Peer
 from gdht.errors import CallTimeout, RemoteError, RemoteProtocolError
+from gdht.net.admission import Admission
 from gdht.net.calls import Call
-from gdht.net.load import Load
 from gdht.net.pool import Pool
 from gdht.node.express import Intake, OwnRecords, PutPlan
 from gdht.node.later import Answer, Later
@@ -62,15 +62,15 @@ class ExpressNode(Protocol):
 class Express:
     """The express way of all clients of one node.
 
-    timeout_s: of each call. load: what all clients ask. late: GETs whose owner was found late.
+    timeout_s: of each call. admission: what all clients ask. late: GETs whose owner was found late.
     """
 
-    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float, load: Load) -> None:
+    def __init__(self, node: ExpressNode, pool: Pool, stats: Stats, timeout_s: float, admission: Admission) -> None:
         self.node = node
         self.stats = stats
         self.timeout_s = timeout_s
         self._pool = pool
-        self._load = load
+        self._admission = admission
         self.late: list[GetCall] = []
         self._own_legs: dict[OwnLeg, None] = {}  # what our own disk has not taken yet, the oldest first
         self._is_tended = False
@@ -85,7 +85,7 @@ class Express:
         connection = self._pool.ready(owner) if owner is not None else None
         if owner is None or connection is None:
             return False
-        if connection.under_way > self._load.one_peer_max and connection.stands_still():
+        if connection.under_way > self._admission.one_peer_max and connection.stands_still():
             client.refuse(pending)
             return True
         pending.express = True
@@ -106,7 +106,7 @@ class Express:
             connection = self._pool.ready(peer)
             if connection is None:
                 return False
-            if connection.under_way > self._load.one_peer_max and connection.stands_still():
+            if connection.under_way > self._admission.one_peer_max and connection.stands_still():
                 client.refuse(pending)
                 return True
             ready.append((index, connection))
@@ -162,7 +162,7 @@ class Express:
             self._has_calls.clear()
         late, self.late = self.late, []
         is_one = len({call.peer for call in late}) == 1  # else it is us who are slow, or our cable
-        if is_one and not self._load.is_pressed:  # else to ask more would not help
+        if is_one and not self._admission.is_pressed:  # else to ask more would not help
             for call in late:
                 call.hedge()
         now_s = monotonic()

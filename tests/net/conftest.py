@@ -25,11 +25,11 @@ from gdht.core.messages import (
 )
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION
+from gdht.net.admission import Admission
 from gdht.net.api_server import ApiServer
 from gdht.net.daemon import Daemon
 from gdht.net.hello import our_hello
 from gdht.net.listener import open_socket
-from gdht.net.load import Load
 from gdht.net.peer_server import PeerServer
 from gdht.net.pool import Pool
 from gdht.net.runtime import GeventRuntime
@@ -197,7 +197,7 @@ def serve_api(stack: ExitStack, node: FakeNode, stats: Stats) -> Callable[..., A
     """`serve_api(connections_max=..., address=...)`: a running API server of the fake node."""
 
     def serve(connections_max: int = 100, address: Address = LOOPBACK) -> ApiServer:
-        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node, Load())
+        server = ApiServer(open_socket(address, "api_address"), connections_max, stats, node, Admission())
         server.start()
         stack.callback(server.stop, 0)
         return server

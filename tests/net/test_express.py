@@ -19,12 +19,12 @@ from gdht.core.messages import (
 from gdht.core.peer import Peer
 from gdht.core.records import NO_VERSION, Record
 from gdht.errors import CallTimeout
+from gdht.net.admission import UNDER_WAY_MAX, Admission
 from gdht.net.api_connection import UNSENT_BYTES_MAX
 from gdht.net.api_server import ApiServer
 from gdht.net.calls import Call
 from gdht.net.express import Express
 from gdht.net.listener import open_socket
-from gdht.net.load import UNDER_WAY_MAX, Load
 from gdht.net.runtime import GeventRuntime
 from gdht.net.stream import Stream
 from gdht.node.express import OwnRecords, PutPlan
@@ -141,9 +141,9 @@ def gateway(stack, pool, stats, serve_peers):
         GeventRuntime(pool).call(peer, P2pPing(), 5.0)
     node = Gateway(Peer(1, "127.0.0.1:1"))
     node.owner = peers[0]
-    load = Load()
-    express = Express(node, pool, stats, TIMEOUT_S, load)
-    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, load, express)
+    admission = Admission()
+    express = Express(node, pool, stats, TIMEOUT_S, admission)
+    server = ApiServer(open_socket(LOOPBACK, "api_address"), 100, stats, node, admission, express)
     server.start()
     stack.callback(server.stop, 0)
     return SimpleNamespace(node=node, peers=peers, server=server, express=express, pool=pool, address=server.address)
@@ -341,7 +341,7 @@ def test_a_late_owner_is_not_waited_for_alone_and_whoever_is_sooner_answers(gate
     tools.wait_for(lambda: len(late) == 3)
     late[2](None)
     assert client.read_all() == success(tools.key(3), b"o")
-    assert gateway.server._load.under_way == 0
+    assert gateway.server._admission.under_way == 0
 
 
 def test_when_two_owners_are_late_at_once_it_is_not_them_who_are_slow(gateway, dial, tools, node):
@@ -409,11 +409,11 @@ def test_a_disk_of_our_own_that_hangs_is_given_up_like_a_silent_peer(gateway, di
 
 def room_for_one_peer(gateway, monkeypatch, calls):
     """Have only so many calls wait for a peer that says nothing."""
-    monkeypatch.setattr("gdht.net.load.ONE_PEER_SHARE", calls / UNDER_WAY_MAX)
+    monkeypatch.setattr("gdht.net.admission.ONE_PEER_SHARE", calls / UNDER_WAY_MAX)
     gateway.express.timeout_s = 60.0
-    load = gateway.server._load
-    load.one_peer_max = calls
-    return load
+    admission = gateway.server._admission
+    admission.one_peer_max = calls
+    return admission
 
 
 def own_all(gateway, values):
@@ -459,7 +459,7 @@ def test_a_put_waits_for_every_earlier_get_of_its_key(gateway, dial, tools, node
     gateway.express.timeout_s = 60.0
     client = dial(gateway)
     client.send(tools.get(key), tools.get(key), tools.put(key, b"new", answered=True))
-    tools.wait_for(lambda: gateway.server._load.under_way == 2)
+    tools.wait_for(lambda: gateway.server._admission.under_way == 2)
     gevent.sleep(0.05)
     assert not [request for _, request in node.requests if isinstance(request, P2pPut)]
     late[0](None)
@@ -477,7 +477,7 @@ def test_a_put_whose_copy_here_cannot_be_written_or_judged_takes_the_long_way(ga
     client.send(tools.put(tools.key(1), b"v", answered=True))
     assert client.read(36) == success(tools.key(1))
     assert len(gateway.node.long_way) == 1
-    assert gateway.server._load.under_way == 0
+    assert gateway.server._admission.under_way == 0
     assert "Input/output error" in caplog.text
 
 
@@ -490,7 +490,7 @@ def test_a_request_for_which_no_way_can_be_planned_fails_alone(gateway, dial, to
     client.send(tools.get(tools.key(1)), tools.put(tools.key(2), b"v", answered=True))
     assert client.read(2 * 36) == failure(tools.key(1)) + success(tools.key(2))
     assert stats.api_requests == {("get", "error"): 1, ("put", "success"): 1}
-    assert gateway.server._load.under_way == 0
+    assert gateway.server._admission.under_way == 0
 
 
 def stand_still(gateway, dial, tools, node, gets):
@@ -507,7 +507,7 @@ def stand_still(gateway, dial, tools, node, gets):
 
 
 def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gateway, dial, tools, stats):
-    gateway.server._load = Load(under_way_max=5)
+    gateway.server._admission = Admission(under_way_max=5)
     gateway.node.owner = None
     gateway.node.slow = {tools.key(number): 0.1 for number in range(8)}
     client = dial(gateway)
@@ -520,14 +520,14 @@ def test_what_is_more_than_a_node_can_take_is_refused_at_once_and_counted(gatewa
     client.send(tools.get(tools.key(9)))
     assert client.read(36) == failure(tools.key(9))
     assert stats.api_requests["get", "not_found"] == 6, "served again at once"
-    assert gateway.server._load.under_way == 0
+    assert gateway.server._admission.under_way == 0
 
 
 @pytest.mark.parametrize("operation", ["get", "put"])
 def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_others(
     gateway, dial, tools, node, stats, operation, monkeypatch
 ):
-    load = room_for_one_peer(gateway, monkeypatch, 3)
+    admission = room_for_one_peer(gateway, monkeypatch, 3)
     client, late = stand_still(gateway, dial, tools, node, 4)
     more, other = dial(gateway), dial(gateway)
     ask = tools.get if operation == "get" else lambda key: tools.put(key, b"v", answered=True)
@@ -537,7 +537,7 @@ def test_what_waits_for_one_peer_that_stands_still_leaves_room_for_what_needs_ot
     assert [(what, why) for what, _, why in gateway.node.log] == [
         (f"overload {operation}", "too many requests for a node that does not answer")
     ] * 3
-    assert load.under_way == 4
+    assert admission.under_way == 4
     gateway.node.owner = gateway.peers[1]
     other.send(tools.put(tools.key(6), b"v", answered=True))
     assert other.read(36) == success(tools.key(6))
@@ -596,7 +596,7 @@ def test_however_much_waits_for_a_peer_that_answers_no_more_than_others_is_refus
 
 
 def test_a_silent_put_that_is_refused_takes_no_place_in_the_order(gateway, dial, tools, node):
-    gateway.server._load = Load(under_way_max=0)
+    gateway.server._admission = Admission(under_way_max=0)
     client = dial(gateway)
     client.send(tools.put(tools.key(1), b"v"), tools.put(tools.key(2), b"v", answered=True))
     assert client.read(36) == failure(tools.key(2))
@@ -613,11 +613,11 @@ def test_a_client_that_goes_away_leaves_nothing_under_way(gateway, dial, tools, 
         gateway.node.owner = None
     client = dial(gateway)
     client.send(*map(tools.get, keys), *(tools.put(key, b"v") for key in keys[:5]))
-    tools.wait_for(lambda: gateway.server._load.under_way == 25)
+    tools.wait_for(lambda: gateway.server._admission.under_way == 25)
     client.sock.close()
     for ended in late:
         ended(None)
-    tools.wait_for(lambda: gateway.server._load.under_way == 0)
+    tools.wait_for(lambda: gateway.server._admission.under_way == 0)
     assert len(late) == (20 if express else 0)
 
 
@@ -628,7 +628,7 @@ def test_when_much_is_asked_late_owners_are_waited_for_alone(gateway, dial, tool
         node, lambda key: Later(SimpleNamespace(when_ended=late.append), P2pSuccess(key, 1, 1, NO_VERSION, b"o"), 0)
     )
     gateway.node.patience_s = 0.01
-    monkeypatch.setattr(gateway.server._load, "_least", 0)
+    monkeypatch.setattr(gateway.server._admission, "_least", 0)
     client = dial(gateway)
     client.send(tools.get(tools.key(1)))
     tools.wait_for(lambda: late)

@@ -1,7 +1,7 @@
-"""How much is asked of a node at once, and when it says no: early, so that what it takes is answered in time.
+"""How much is asked of a node at once, and when it says no: early, so that what it admits is answered in time.
 
 What a node does in a second differs by a factor of a hundred: it reads what a neighbour has in memory, or writes three
-copies on slow disks. So the bound is on time. Now and then a request that was taken is looked at again `LATE_S` later.
+copies on slow disks. So the bound is on time. Now and then an admitted request is looked at again `LATE_S` later.
 When most of those are not answered yet, the bound becomes what is answered in that time; else it rises. Most, not some:
 one node that stands still must not have the requests for all others refused. (Controlled delay, Nichols and Jacobson
 2012, looks at the least wait in a queue for the same reason.)
@@ -32,18 +32,18 @@ PERIODS_MAX = 100.0
 """Rises at once, after a pause: enough from any bound to the highest."""
 
 
-class Taken(Protocol):
-    """A request that was taken. started_s: when it came; frame: its answer, None: not known yet."""
+class Admitted(Protocol):
+    """A request. started_s: when it came; frame: its answer, None: not known yet."""
 
     started_s: float
     frame: bytes | None
 
 
-class Load:
+class Admission:
     """The requests of all clients of one node.
 
-    under_way: how many are taken and not answered; who answers one takes it off. under_way_max: how many there may be,
-    at present; one_peer_max: of them for one other node that says nothing. Instants are those of `perf_counter()`.
+    under_way: how many are admitted and not answered; who answers one takes it off. under_way_max: how many there may
+    be, at present; one_peer_max: of them for one other node that says nothing. Instants are those of `perf_counter()`.
     """
 
     def __init__(self, under_way_max: int = UNDER_WAY_MAX, under_way_least: int = UNDER_WAY_LEAST) -> None:
@@ -52,8 +52,8 @@ class Load:
         self.one_peer_max = ONE_PEER_SHARE * under_way_max
         self._most = under_way_max
         self._least = min(under_way_least, under_way_max)
-        self._taken = 0
-        self._looked_at: deque[Taken] = deque()  # what is to be looked at: about LATE_S / LOOK_S of them
+        self._admitted = 0
+        self._looked_at: deque[Admitted] = deque()  # what is to be looked at: about LATE_S / LOOK_S of them
         self._late_share = 0.0
         self._looks = 0  # in this period
         self._look_s = 0.0  # when to look next
@@ -65,7 +65,7 @@ class Load:
         """Whether so much is asked that what is not needed, as hedged reads, is to be left out."""
         return self.under_way > self._least or self.under_way_max < self._most
 
-    def take(self, request: Taken) -> bool:
+    def admit(self, request: Admitted) -> bool:
         """A request that comes now is under way, or, False, to be refused. Switches: no."""
         now_s = request.started_s
         if now_s >= self._look_s:
@@ -74,14 +74,14 @@ class Load:
         if self.under_way >= self.under_way_max:
             return False
         self.under_way += 1
-        self._taken += 1
+        self._admitted += 1
         if not self._looked_at or now_s - self._looked_at[-1].started_s >= LOOK_S:
             self._looked_at.append(request)
         return True
 
-    def discount(self, request: Taken) -> None:
-        """The request just taken will be refused: that says nothing of how much is answered in time. Switches: no."""
-        self._taken -= 1
+    def discount(self, request: Admitted) -> None:
+        """The request just admitted will be refused: that says nothing of what is answered in time. Switches: no."""
+        self._admitted -= 1
         if self._looked_at and self._looked_at[-1] is request:
             self._looked_at.pop()
 
@@ -93,7 +93,7 @@ class Load:
             self._looks += 1
         passed_s = now_s - self._began_s
         if passed_s >= LATE_S:
-            answered = self._taken - self.under_way
+            answered = self._admitted - self.under_way
             self._adjust(passed_s, answered - self._answered_before)
             self._began_s, self._answered_before, self._looks = now_s, answered, 0
 
@@ -102,8 +102,8 @@ class Load:
         periods = passed_s / LATE_S
         if self._late_share > LATE_SHARE_MAX:
             self.under_way_max = max(min(answered / periods, self.under_way_max), self._least)
-            self._late_share = 0.0  # what was taken until now says nothing of how it goes from here
+            self._late_share = 0.0  # what was admitted until now says nothing of how it goes from here
             self._looked_at.clear()
-        elif self._looks or periods > 2:  # else nothing has been taken since the bound was lowered
+        elif self._looks or periods > 2:  # else nothing has been admitted since the bound was lowered
             self.under_way_max = min(self.under_way_max * RISE ** min(periods, PERIODS_MAX), self._most)
         self.one_peer_max = ONE_PEER_SHARE * self.under_way_max
