@@ -210,10 +210,13 @@ class Daemon:
             self._pool.close_idle()
 
     def _tend_store(self) -> None:
-        """Find out that the disk takes writes again even when nobody writes: who looks at readiness does not."""
+        """Find out that the disk hangs or takes writes again, also when nobody writes, as who looks at readiness."""
         while True:
             gevent.sleep(TRY_STORE_S)
-            try_again(self._store)
+            if self._disk.busy_s >= TRY_STORE_S:
+                self._store.note_late(self._disk.busy_s)
+            else:
+                try_again(self._store)
 
     # What the admin port may tell it to do -------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ class DiskThread:
         self._under_way.append((done, time.monotonic()))
         self._works.put(work)
 
+    @property
+    def busy_s(self) -> float:
+        """For how long the work under way has been. Switches: no."""
+        return time.monotonic() - self._under_way[0][1] if self._under_way else 0.0
+
     def soon(self, run: Callable[[], None]) -> None:
         """Have `run` called in the hub, when what the loop has at hand is done. Switches: no."""
         self._loop.run_callback(run)

@@ -105,6 +105,9 @@ class Store(Protocol):
     def write_note(self, name: str, content: bytes) -> None:
         """Write something down beside the records; durable as they are. Raises: StoreError."""
 
+    def note_late(self, seconds: float) -> None:
+        """The disk has been at one write for so long: it is `error` until that has ended. Switches: no."""
+
     def close(self) -> None:
         """Make everything durable and let go of the files; nothing is asked of it afterwards.
 

@@ -263,6 +263,11 @@ class DurableStore:
             log.info("writes are durable again")
         self.error = text
 
+    def note_late(self, seconds: float) -> None:
+        if not self.error:
+            self.error = f"the disk has been at one write for {seconds:.0f} s"
+            log.error("writes hang: %s", self.error)
+
     def close(self) -> None:
         """Make everything durable and let go of the files. Blocks until the commits have ended."""
         if not self._layers.open.is_empty:

@@ -121,6 +121,9 @@ class MemoryStore:
     def write_note(self, name: str, content: bytes) -> None:
         self._notes[name] = content
 
+    def note_late(self, seconds: float) -> None:
+        """There is no disk."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 

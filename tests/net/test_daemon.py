@@ -1,5 +1,6 @@
 """Whole nodes in this process: ports, readiness, checks, and how they leave."""
 
+import logging
 import os
 import re
 import shutil
@@ -264,7 +265,8 @@ HANG_S_MAX = 5.0
 
 @pytest.fixture
 def hang(tools, monkeypatch):
-    """`hang(kind, name)`: from now on a method of the disk comes back only when the test is over."""
+    """`hang(kind, name)`: from now on a method of the disk comes back only when the test is over, or the event is set
+    that this returns."""
     released = threading.Event()
     hung = []
 
@@ -277,6 +279,7 @@ def hang(tools, monkeypatch):
             return go_on(*arguments)
 
         monkeypatch.setattr(kind, name, wait)
+        return released
 
     yield run
     released.set()
@@ -292,6 +295,12 @@ def durable(serve, tools, tmp_path):
     return daemon, greenlet
 
 
+@pytest.fixture
+def short_looks(monkeypatch):
+    """A daemon that is started after this looks at its disk often."""
+    monkeypatch.setattr(daemon_module, "TRY_STORE_S", 0.05)
+
+
 def test_a_clean_stop_leaves_nothing_in_the_journal(durable, start, dial, tools, tmp_path):
     daemon, greenlet = durable
     keys = [tools.key(number << 240) for number in range(0, 60000, 1000)]
@@ -305,6 +314,23 @@ def test_a_clean_stop_leaves_nothing_in_the_journal(durable, start, dial, tools,
     reader = dial(again.api_server)
     reader.send(*map(tools.get, keys))
     assert reader.read(68 * len(keys)).count(b"\x02\x8c") == len(keys)
+
+
+def test_a_disk_that_hangs_is_told_of_until_it_goes_on(short_looks, durable, hang, tools, caplog):
+    daemon, greenlet = durable
+    caplog.set_level(logging.INFO)
+    release = hang(Journal, "append")
+    daemon.node.store.write_note("note", b"")
+    tools.wait_for(lambda: "at one write for" in daemon.status().store_error)
+    assert not {check.name: check.ok for check in daemon.status().ready_checks}["store_writable"]
+    gevent.sleep(0.2)
+    assert caplog.text.count("writes hang") == 1
+    release.set()
+    tools.wait_for(lambda: not daemon.status().store_error)
+    assert "writes are durable again" in caplog.text
+    os.kill(os.getpid(), signal.SIGTERM)
+    with gevent.Timeout(10):
+        assert greenlet.get() == 0
 
 
 def test_a_disk_that_hangs_does_not_keep_a_node_from_ending_with_a_failure(
