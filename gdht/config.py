@@ -319,7 +319,7 @@ def load_config(
     if path is not None:
         names = {(option.section, option.key): name for name, option in OPTIONS.items()}
         settings |= from_file(Path(path), names, OLDER_KEYS)
-    settings |= from_environ(environ or {}, OPTIONS)
+    settings |= from_environ(environ or {}, OPTIONS, {key: name for (_, key), name in OLDER_KEYS.items()})
     settings |= from_overrides(overrides or {}, OPTIONS)
     values = {name: _parse(OPTIONS[name], setting) for name, setting in settings.items()}
     _yield_to_given(values)

@@ -291,7 +291,12 @@ def test_any_number_of_ports_may_be_free_ones(load):
         ("[dht]\np2p_adress = a:1", "2: [dht] p2p_adress: no such key; the nearest is p2p_address"),
         ("[admin]\ntokn = x", "2: [admin] tokn: no such key; the nearest is token"),
         ("hostky = x", "1: hostky: no such key; the nearest is hostkey"),
-        ("ring = x", "1: ring: no such key; the nearest is hostkey"),
+        ("ring = x", "1: ring: no such key; the nearest is [dht] ring"),
+        ("replication = 3", "1: replication: no such key; the nearest is [dht] replication"),
+        ("[dht]\nhostkey = x", "2: [dht] hostkey: no such key; the nearest is hostkey, above all sections"),
+        ("[dht]\nadmin_address = a:1", "2: [dht] admin_address: no such key; the nearest is [admin] address"),
+        ("[dht]\nadress = a:1", "2: [dht] adress: no such key; the nearest is [admin] address"),
+        ("[admin]\nlisten_address = a:1", "2: [admin] listen_address: no such key; the nearest is [dht] p2p_address"),
         ("[dht]\nreplication 3", "2: 'replication 3': expected `key = value` or `[section]`"),
         ("[dht]\nring = a\n\nring = b", "4: [dht] ring is already set on line 2"),
         ("[dht]\nring = a\n[x]\n[dht]\nring = a", "5: [dht] ring is already set on line 2"),
@@ -352,6 +357,8 @@ def test_the_older_name_with_another_value_is_a_contradiction(refusal):
 def test_an_unknown_variable_is_named_with_the_nearest(refusal):
     words = refusal("", {"GDHT_API_ADRESS": "a:1"})
     assert words == "environment: GDHT_API_ADRESS: no such option; the nearest is GDHT_API_ADDRESS"
+    assert refusal("", {"GDHT_LISTEN_ADDRESS": "a:1"}).endswith("the nearest is GDHT_P2P_ADDRESS")
+    assert refusal("", {"GDHT_TOKEN": "x"}).endswith("the nearest is GDHT_ADMIN_TOKEN")
 
 
 @pytest.mark.parametrize("variable", ["GDHT_NOPE", "GDHT_", "GDHT_CACHE_FOLDER"])
@@ -367,13 +374,29 @@ def test_a_variable_like_no_other_is_answered_with_all_there_are(refusal, variab
         ("[x]\n[admn]\ntoken = x", "2: [admn]: no such section; the nearest is [admin]"),
         ("[Admins] ; ours\naddress =", "1: [admins]: no such section; the nearest is [admin]"),
         ("[dht1]\nbootstrap = a:1,\n  b:1\nlisten_address = a:1", "1: [dht1]: no such section; the nearest is [dht]"),
+        ("[dth]\nbootstrap = a:1", "1: [dth]: no such section; the nearest is [dht]"),
+        ("[hdt]\nbootstrap = a:1", "1: [hdt]: no such section; the nearest is [dht]"),
+        ("[dgt]\nring = x\nreplication = 3", "1: [dgt]: no such section; the nearest is [dht]"),
+        ("[adim]\ntoken = x", "1: [adim]: no such section; the nearest is [admin]"),
+        ("[gdht]\nring = x", "1: [gdht]: no such section; the nearest is [dht]"),
     ],
 )
 def test_a_section_that_is_ours_but_for_its_spelling_is_refused(refusal, text, words):
     assert words in refusal(text)
 
 
-@pytest.mark.parametrize("text", ["[admn]\n", "[admn]\ntoken = x\nusers = y", "[admn]\ntoken", "[dhs]\nring = x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[admn]\n",
+        "[admn]\ntoken = x\nusers = y",
+        "[admn]\ntoken",
+        "[dhs]\nring = x\nlease = 1",
+        "[main]\naddress = x",
+        "[domain]\naddress = x",
+        "[gossip]\nlisten_address = x\napi_address = y",
+    ],
+)
 def test_a_section_that_may_well_be_anothers_is_not_read(load, text):
     assert load(text) == Config()
 
