@@ -265,11 +265,44 @@ def test_an_option_that_nobody_gave_yields_to_one_that_was_given(load, given, th
         ("p2p_address = 0.0.0.0:6001", "set advertise_address"),
         ("p2p_address = [::]:6001", "set advertise_address"),
         ("api_address = 127.0.0.1:6001", "api_address = 127.0.0.1:6001 is also [dht] p2p_address"),
-        ("api_address = 127.0.0.1:8001", "[admin] address = 127.0.0.1:8001 is also [dht] api_address"),
+        ("api_address = 127.0.0.1:8001", "[dht] api_address = 127.0.0.1:8001 is also [admin] address"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(refusal, lines, words):
     assert words in refusal(f"[dht]\n{lines}")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "options", "words"),
+    [
+        (
+            "[dht]\nmax_replication = 4",
+            {"GDHT_REPLICATION": "5"},
+            {},
+            "environment: GDHT_REPLICATION = 5 is more than max_replication = 4 ({file}:2: [dht] max_replication)",
+        ),
+        ("", {}, {"replication": "9"}, "option --replication = 9 is more than max_replication = 8; lower"),
+        (
+            "\n[dht]\nsuccessor_list_length = 2",
+            {},
+            {"max_replication": "4"},
+            "option --max-replication = 4 is more than successor_list_length + 1 = 3 ({file}:3: [dht] successor_list",
+        ),
+        ("[dht]\nring = x", {}, {"p2p_address": "0.0.0.0:1"}, "option --p2p-address = 0.0.0.0:1 is an address that"),
+        (
+            "[dht]\nlisten_address = a:1",
+            {"GDHT_ADMIN_ADDRESS": "a:1"},
+            {},
+            "environment: GDHT_ADMIN_ADDRESS = a:1 is also {file}:2: [dht] listen_address; give",
+        ),
+    ],
+)
+def test_what_contradicts_is_told_with_where_it_was_given(tmp_path, text, environ, options, words):
+    file = tmp_path / "a.ini"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ, options)
+    assert str(caught.value).startswith(words.format(file=file))
 
 
 def test_a_wildcard_is_fine_with_an_address_to_advertise_and_for_clients(load):
@@ -303,12 +336,18 @@ def test_any_number_of_ports_may_be_free_ones(load):
         ("[dht]\nreplication = 0", "2: [dht] replication = 0: expected a whole number from 1 to 255"),
         ("[dht]\nreplication =", "2: [dht] replication = (empty): expected a whole number from 1 to 255"),
         ("[dht]\np2p_address = here", "2: [dht] p2p_address = here: expected host:port or [ipv6]:port"),
-        ("[dht]\nbootstrap = a:1,,b:1", "2: [dht] bootstrap = a:1,,b:1: expected host:port"),
-        ("[dht]\nbootstrap = a:0", "2: [dht] bootstrap = a:0: expected an address that others can dial"),
-        ("[dht]\nbootstrap = [::]:1", "expected an address that others can dial"),
+        (
+            "[dht]\nbootstrap = a:1,,b:1",
+            "2: [dht] bootstrap = a:1,,b:1: expected host:port before and after each",
+        ),
+        ("[dht]\nbootstrap = a:1,", "2: [dht] bootstrap = a:1,: expected host:port before and after each comma"),
+        ("[dht]\nbootstrap = a:1, b", "2: [dht] bootstrap = a:1, b: entry b: expected host:port"),
+        ("[dht]\nbootstrap = a", "2: [dht] bootstrap = a: expected host:port or [ipv6]:port with a port from 1 to"),
+        ("[dht]\nbootstrap = a:0", "2: [dht] bootstrap = a:0: expected host:port or [ipv6]:port with a port from 1"),
+        ("[dht]\nbootstrap = [::]:1", "expected an address that others can dial, not 0.0.0.0 or [::]"),
         (
             "[dht]\nadvertise_address = a:0",
-            "2: [dht] advertise_address = a:0: expected an address that others can dial",
+            "2: [dht] advertise_address = a:0: expected host:port or [ipv6]:port with a port from 1",
         ),
         ("[dht]\nwrite_quorum = most", "2: [dht] write_quorum = most: expected one, majority or all"),
         ("[dht]\nring =", "2: [dht] ring = (empty): expected 1 to 64 printable"),
