@@ -8,7 +8,9 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from gdht.errors import ConfigError
@@ -74,9 +76,9 @@ def _parse_name(text: str) -> str:
 
 
 def _dialled(text: str) -> Address:
-    address = parse_address(text)
-    if address.port == 0 or address.is_wildcard:
-        raise ValueError("expected an address that others can dial: no port 0, no 0.0.0.0 or [::]")
+    address = parse_address(text, port_min=1)
+    if address.is_wildcard:
+        raise ValueError("expected an address that others can dial, not 0.0.0.0 or [::]")
     return address
 
 
@@ -85,7 +87,18 @@ def _optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def _dialled_list(text: str) -> tuple[Address, ...]:
-    return tuple(dict.fromkeys(_dialled(part) for part in text.split(","))) if text else ()
+    if "," not in text:
+        return (_dialled(text),) if text else ()
+    return tuple(dict.fromkeys(_listed(part.strip()) for part in text.split(",")))
+
+
+def _listed(part: str) -> Address:
+    if not part:
+        raise ValueError("expected host:port before and after each comma; one entry is empty")
+    try:
+        return _dialled(part)
+    except ValueError as error:
+        raise ValueError(f"entry {part}: {error}") from None
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -119,6 +132,20 @@ _path = _matching(r"[^\x00-\x1f\x7f]*", "a path")
 
 
 # Options --------------------------------------------------------------------------------------------------------------
+
+Sources = Mapping[str, str]
+"""Where each option that was given was given, by its name: the start of a message about it."""
+NO_SOURCES: Sources = MappingProxyType({})
+
+
+def _told(sources: Sources, name: str) -> str:
+    """An option in a message: where it was given, else its section and key."""
+    return sources.get(name) or f"[{OPTIONS[name].section}] {OPTIONS[name].key}"
+
+
+def _from(sources: Sources, name: str) -> str:
+    """Where the second option of a message was given, to stand behind its value."""
+    return f" ({sources[name]})" if name in sources else ""
 
 
 def _option(default: object, parse: Callable[[str], object], about: str, *, secret: bool = False) -> Any:
@@ -211,23 +238,25 @@ class DhtConfig:
         "records * replication * (value size + 400) / nodes, twice that for safety.",
     )
 
-    def validate(self) -> None:
-        """Check the options against each other. Raises: ConfigError, naming both keys and values."""
+    def validate(self, sources: Sources = NO_SOURCES) -> None:
+        """Check the options against each other. Raises: ConfigError, naming both options, their values and sources."""
+        told = partial(_told, sources)
         reachable = self.successor_list_length + 1
         for low, high in (("replication", "max_replication"), ("default_ttl", "max_ttl")):
             if getattr(self, low) > getattr(self, high):
                 raise ConfigError(
-                    f"[dht] {low} = {getattr(self, low)} is more than {high} = {getattr(self, high)}; "
-                    f"lower {low} or raise {high}"
+                    f"{told(low)} = {getattr(self, low)} is more than {high} = {getattr(self, high)}"
+                    f"{_from(sources, high)}; lower {low} or raise {high}"
                 )
         if self.max_replication > reachable:
             raise ConfigError(
-                f"[dht] max_replication = {self.max_replication} is more than successor_list_length + 1 = {reachable}, "
-                f"the nodes that an owner knows; lower max_replication or raise successor_list_length"
+                f"{told('max_replication')} = {self.max_replication} is more than successor_list_length + 1 = "
+                f"{reachable}{_from(sources, 'successor_list_length')}, the nodes that an owner knows; "
+                "lower max_replication or raise successor_list_length"
             )
         if self.p2p_address.is_wildcard and self.advertise_address is None:
             raise ConfigError(
-                f"[dht] p2p_address = {self.p2p_address} is an address that no other node can dial; "
+                f"{told('p2p_address')} = {self.p2p_address} is an address that no other node can dial; "
                 f"set advertise_address to the host:port under which others reach this node"
             )
 
@@ -260,20 +289,22 @@ class Config:
         "", _path, "File with the node's private key (PEM); empty: the node has no lasting identity."
     )
 
+    sources: Sources = field(default_factory=dict, repr=False, compare=False)
+
     def validate(self) -> None:
-        """Check all options against each other. Raises: ConfigError, naming keys and values."""
-        self.dht.validate()
+        """Check all options against each other. Raises: ConfigError, naming options, values and sources."""
+        self.dht.validate(self.sources)
+        places = {"p2p_address": self.dht.p2p_address, "api_address": self.dht.api_address}
+        places |= {"admin_address": self.admin.address} if self.admin.address else {}
         taken: dict[Address, str] = {}
-        for key, address in (
-            ("[dht] p2p_address", self.dht.p2p_address),
-            ("[dht] api_address", self.dht.api_address),
-            ("[admin] address", self.admin.address),
-        ):
-            if address is None or address.port == 0:
+        for name in sorted(places, key=lambda name: name in self.sources):  # it is no default that is wrong
+            address = places[name]
+            if address.port == 0:
                 continue
             if address in taken:
-                raise ConfigError(f"{key} = {address} is also {taken[address]}; give each its own port")
-            taken[address] = key
+                told, other = _told(self.sources, name), _told(self.sources, taken[address])
+                raise ConfigError(f"{told} = {address} is also {other}; give each its own port")
+            taken[address] = name
 
 
 class Option(NamedTuple):
@@ -320,14 +351,13 @@ def load_config(
     if path is not None:
         names = {(option.section, option.key): name for name, option in OPTIONS.items()}
         settings |= from_file(Path(path), names, OLDER_KEYS)
-    settings |= from_environ(environ or {}, OPTIONS)
+    settings |= from_environ(environ or {}, OPTIONS, {key: name for (_, key), name in OLDER_KEYS.items()})
     settings |= from_overrides(overrides or {}, OPTIONS)
     values = {name: _parse(OPTIONS[name], setting) for name, setting in settings.items()}
     _yield_to_given(values)
-    try:
-        return _assemble(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+    config = _assemble(values, {name: setting.where for name, setting in settings.items()})
+    config.validate()
+    return config
 
 
 def _parse(option: Option, setting: Setting) -> Any:
@@ -349,10 +379,8 @@ def _yield_to_given(values: dict[str, Any]) -> None:
         values.setdefault(name, min(OPTIONS[name].default, high))
 
 
-def _assemble(values: Mapping[str, Any]) -> Config:
+def _assemble(values: Mapping[str, Any], sources: Sources) -> Config:
     def of(section: str) -> dict[str, Any]:
         return {OPTIONS[name].key: value for name, value in values.items() if OPTIONS[name].section == section}
 
-    config = Config(DhtConfig(**of("dht")), AdminConfig(**of("admin")), **of(""))
-    config.validate()
-    return config
+    return Config(DhtConfig(**of("dht")), AdminConfig(**of("admin")), **of(""), sources=sources)

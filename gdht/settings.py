@@ -24,7 +24,8 @@ CLOSE_NAME = 0.6
 """How alike (difflib's ratio) a variable must be to an option's for that one to be the one that was meant."""
 
 CLOSE_SECTION = 0.75
-"""The same for the names of sections, where most strangers are other modules'."""
+"""The same for the names of sections, where most strangers are other modules'; one that begins with the same letter, or
+has the same letters, needs to be no more alike than a variable."""
 
 COMMENT = re.compile(r"(^|\s)[#;].*")
 HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*")
@@ -63,7 +64,7 @@ def from_file(
         _refuse_misspelled_section(content, known)
         for section, key, text, line, _ in read_entries(content, {section for section, _ in known}):
             if (section, key) not in known:
-                nearest = _nearest(key, [valid for home, valid in names if home == section])
+                nearest = _nearest_key(section, key, names, older)
                 raise ConfigError(f"{line}: {_label(section, key)}: no such key; the nearest is {nearest}")
             name = known[section, key]
             if name in found and found[name].text != text:
@@ -93,15 +94,18 @@ def without_ours(path: Path, sections: Collection[str]) -> str:
     return f"{path}: no section {' or '.join(f'[{name}]' for name in sections)}: it sets no option{there_are}"
 
 
-def from_environ(environ: Mapping[str, str], names: Collection[str]) -> dict[str, Setting]:
-    """The settings of an environment by option name: GDHT_ and the name in capitals. Raises: ConfigError."""
-    variables = {ENVIRONMENT_PREFIX + name.upper(): name for name in names}
+def from_environ(environ: Mapping[str, str], names: Collection[str], older: Mapping[str, str]) -> dict[str, Setting]:
+    """The settings of an environment by option name: GDHT_ and the name in capitals.
+
+    older: option name by older name, which means nothing here, but may be what somebody tries. Raises: ConfigError.
+    """
+    variables = {_variable(name): name for name in names}
     found = {}
     for variable, text in environ.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or KUBERNETES_NAMES.fullmatch(variable):
             continue
         if variable not in variables:
-            raise ConfigError(f"environment: {variable}: no such option; {_meant_variable(variable, variables)}")
+            raise ConfigError(f"environment: {variable}: no such option; {_meant_variable(variable, names, older)}")
         found[variables[variable]] = Setting(text.strip(), f"environment: {variable}")
     return found
 
@@ -118,11 +122,17 @@ def from_overrides(overrides: Mapping[str, str | None], names: Collection[str]) 
     return found
 
 
-def _meant_variable(variable: str, variables: Collection[str]) -> str:
+def _meant_variable(variable: str, names: Collection[str], older: Mapping[str, str]) -> str:
     """The nearest one if it is near; what all begin with does not count. Else all of them."""
-    names = [valid.removeprefix(ENVIRONMENT_PREFIX) for valid in variables]
-    close = difflib.get_close_matches(variable.removeprefix(ENVIRONMENT_PREFIX), names, n=1, cutoff=CLOSE_NAME)
-    return f"the nearest is {ENVIRONMENT_PREFIX}{close[0]}" if close else f"there are {', '.join(variables)}"
+    meanings = {**older, **{name: name for name in names}}
+    word = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+    if close := difflib.get_close_matches(word, meanings, n=1, cutoff=CLOSE_NAME):
+        return f"the nearest is {_variable(meanings[close[0]])}"
+    return f"there are {', '.join(map(_variable, names))}"
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
 
 
 def _option(name: str) -> str:
@@ -135,6 +145,23 @@ def _label(section: str, key: str) -> str:
 
 def _nearest(word: str, words: Collection[str]) -> str:
     return difflib.get_close_matches(word, words, n=1, cutoff=0.0)[0]
+
+
+def _nearest_key(
+    section: str, key: str, names: Mapping[tuple[str, str], str], older: Mapping[tuple[str, str], str]
+) -> str:
+    """The valid key that is most like this one by its key, older key or option name; of equals, one of this section."""
+    homes = {name: home for home, name in names.items()}
+    words = [(valid, name) for (_, valid), name in [*names.items(), *older.items()]] + [(name, name) for name in homes]
+    _, name = max(words, key=lambda word: (_likeness(key, word[0]), homes[word[1]][0] == section))
+    home, valid = homes[name]
+    if home == section:
+        return valid
+    return _label(home, valid) if home else f"{valid}, above all sections"
+
+
+def _likeness(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, word, other).ratio()
 
 
 def _read(path: Path) -> str:
@@ -169,9 +196,16 @@ def _refuse_misspelled_section(text: str, known: Collection[tuple[str, str]]) ->
     for number, line in enumerate(text.split("\n"), start=1):
         header = HEADER.fullmatch(COMMENT.sub("", line))
         name = header[1].strip().lower() if header else ""
-        close = [] if name in ours else difflib.get_close_matches(name, ours, n=1, cutoff=CLOSE_SECTION)
-        if close and (keys := _keys_of(text, name)) and all((close[0], key) in known for key in keys):
-            raise ConfigError(f"{number}: [{name}]: no such section; the nearest is [{close[0]}]")
+        meant = "" if name in ours else _meant_section(name, ours)
+        if meant and (keys := _keys_of(text, name)) and all((meant, key) in known for key in keys):
+            raise ConfigError(f"{number}: [{name}]: no such section; the nearest is [{meant}]")
+
+
+def _meant_section(name: str, ours: Collection[str]) -> str:
+    """Which of our sections this one is almost called; "" for none."""
+    nearest = max(ours, key=lambda valid: _likeness(name, valid))
+    is_like = name[:1] == nearest[:1] or sorted(name) == sorted(nearest)
+    return nearest if _likeness(name, nearest) >= (CLOSE_NAME if is_like else CLOSE_SECTION) else ""
 
 
 def _keys_of(text: str, section: str) -> set[str]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from gdht.client import Client, hash_key
+from gdht.client.aio import AsyncClient
 from gdht.core.messages import DhtFailure, DhtGet, DhtPut, DhtSuccess
 from gdht.errors import ClientDisconnected, ClientError, ClientTimeout, PutFailed
 from gdht.wire.codec import encode_dht
@@ -141,15 +142,55 @@ def test_what_does_not_fit_a_put_is_refused(arguments: tuple[bytes, int, int], m
             put(KEY, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("key", "arguments", "message"),
+    [
+        (KEY, ("x", 0, 0), "a value is bytes, not str"),
+        (KEY, (None, 0, 0), "a value is bytes, not NoneType"),
+        (KEY, (b"", 1.5, 0), r"ttl_s is a whole number, not 1\.5"),
+        (KEY, (b"", 0, "3"), "replication is a whole number, not '3'"),
+        ("k" * 32, (b"", 0, 0), "a key is bytes, not str"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_refused_before_anything_is_sent(key, arguments, message, free_address) -> None:
+    client = Client(free_address)
+    for put in (client.put, client.put_nowait):
+        with pytest.raises(TypeError, match=message):
+            put(key, *arguments)
+
+
+def test_anything_that_is_bytes_is_a_key_and_a_value() -> None:
+    requests: list[DhtPut | DhtGet] = []
+
+    def step(conversation: Conversation) -> None:
+        requests.append(conversation.answer(STORED))
+
+    with ScriptedServer(step) as server, Client(server.address) as client:
+        client.put(memoryview(KEY), bytearray(b"x"))  # type: ignore[arg-type]
+    assert requests == [DhtPut(0, 0, 1, KEY, b"x")]
+
+
 @pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:99999", "::1:80", "http://127.0.0.1:7001"])
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         Client(address)
 
 
-def test_a_timeout_must_be_above_zero() -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        Client("127.0.0.1:7001", timeout_s=0)
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+@pytest.mark.parametrize("address", [b"127.0.0.1:7001", [b"127.0.0.1:7001"], 7001, None])
+def test_an_address_that_is_no_text_is_refused_at_once(make, address: object) -> None:
+    with pytest.raises(TypeError, match=r"an address is a text as '127\.0\.0\.1:7001', not"):
+        make(address)
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_a_timeout_is_a_number_of_seconds_above_zero(make) -> None:
+    for timeout_s in (0, -1, float("inf"), float("nan"), 1e7):
+        with pytest.raises(ValueError, match="above 0 and at most 1,000,000, not"):
+            make("127.0.0.1:7001", timeout_s=timeout_s)
+    for timeout_s in ("5", None):
+        with pytest.raises(TypeError, match="timeout_s is a number of seconds, not"):
+            make("127.0.0.1:7001", timeout_s=timeout_s)
 
 
 def test_hash_key_is_sha256_of_text_and_bytes_alike() -> None:

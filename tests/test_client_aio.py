@@ -104,6 +104,8 @@ def test_wrong_arguments_are_refused_before_anything_is_sent() -> None:
             await client.put_many([(KEY, b"x"), (KEY, bytes(65496))])
         with pytest.raises(ValueError, match="ttl_s"):
             await client.put_nowait(KEY, b"x", ttl_s=65536)
+        with pytest.raises(TypeError, match="a value is bytes, not str"):
+            await client.put_many([(KEY, b"x"), (KEY, "x")])
 
     with DictServer() as server:
         with_client(server.address, run=run)

@@ -72,6 +72,8 @@ def test_one_wrong_item_is_refused_before_anything_is_sent(server: DictServer) -
             client.get_many([KEY, b"short"])
         with pytest.raises(ValueError, match="at most 65,495 bytes"):
             client.put_many([(KEY, b"x"), (KEY, bytes(65496))])
+        with pytest.raises(TypeError, match="a value is bytes, not str"):
+            client.put_many({KEY: b"x", hash_key("other"): "x"})
     assert server.connections == 0
 
 

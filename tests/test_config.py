@@ -265,11 +265,44 @@ def test_an_option_that_nobody_gave_yields_to_one_that_was_given(load, given, th
         ("p2p_address = 0.0.0.0:6001", "set advertise_address"),
         ("p2p_address = [::]:6001", "set advertise_address"),
         ("api_address = 127.0.0.1:6001", "api_address = 127.0.0.1:6001 is also [dht] p2p_address"),
-        ("api_address = 127.0.0.1:8001", "[admin] address = 127.0.0.1:8001 is also [dht] api_address"),
+        ("api_address = 127.0.0.1:8001", "[dht] api_address = 127.0.0.1:8001 is also [admin] address"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(refusal, lines, words):
     assert words in refusal(f"[dht]\n{lines}")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "options", "words"),
+    [
+        (
+            "[dht]\nmax_replication = 4",
+            {"GDHT_REPLICATION": "5"},
+            {},
+            "environment: GDHT_REPLICATION = 5 is more than max_replication = 4 ({file}:2: [dht] max_replication)",
+        ),
+        ("", {}, {"replication": "9"}, "option --replication = 9 is more than max_replication = 8; lower"),
+        (
+            "\n[dht]\nsuccessor_list_length = 2",
+            {},
+            {"max_replication": "4"},
+            "option --max-replication = 4 is more than successor_list_length + 1 = 3 ({file}:3: [dht] successor_list",
+        ),
+        ("[dht]\nring = x", {}, {"p2p_address": "0.0.0.0:1"}, "option --p2p-address = 0.0.0.0:1 is an address that"),
+        (
+            "[dht]\nlisten_address = a:1",
+            {"GDHT_ADMIN_ADDRESS": "a:1"},
+            {},
+            "environment: GDHT_ADMIN_ADDRESS = a:1 is also {file}:2: [dht] listen_address; give",
+        ),
+    ],
+)
+def test_what_contradicts_is_told_with_where_it_was_given(tmp_path, text, environ, options, words):
+    file = tmp_path / "a.ini"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, environ, options)
+    assert str(caught.value).startswith(words.format(file=file))
 
 
 def test_a_wildcard_is_fine_with_an_address_to_advertise_and_for_clients(load):
@@ -291,19 +324,30 @@ def test_any_number_of_ports_may_be_free_ones(load):
         ("[dht]\np2p_adress = a:1", "2: [dht] p2p_adress: no such key; the nearest is p2p_address"),
         ("[admin]\ntokn = x", "2: [admin] tokn: no such key; the nearest is token"),
         ("hostky = x", "1: hostky: no such key; the nearest is hostkey"),
-        ("ring = x", "1: ring: no such key; the nearest is hostkey"),
+        ("ring = x", "1: ring: no such key; the nearest is [dht] ring"),
+        ("replication = 3", "1: replication: no such key; the nearest is [dht] replication"),
+        ("[dht]\nhostkey = x", "2: [dht] hostkey: no such key; the nearest is hostkey, above all sections"),
+        ("[dht]\nadmin_address = a:1", "2: [dht] admin_address: no such key; the nearest is [admin] address"),
+        ("[dht]\nadress = a:1", "2: [dht] adress: no such key; the nearest is [admin] address"),
+        ("[admin]\nlisten_address = a:1", "2: [admin] listen_address: no such key; the nearest is [dht] p2p_address"),
         ("[dht]\nreplication 3", "2: 'replication 3': expected `key = value` or `[section]`"),
         ("[dht]\nring = a\n\nring = b", "4: [dht] ring is already set on line 2"),
         ("[dht]\nring = a\n[x]\n[dht]\nring = a", "5: [dht] ring is already set on line 2"),
         ("[dht]\nreplication = 0", "2: [dht] replication = 0: expected a whole number from 1 to 255"),
         ("[dht]\nreplication =", "2: [dht] replication = (empty): expected a whole number from 1 to 255"),
         ("[dht]\np2p_address = here", "2: [dht] p2p_address = here: expected host:port or [ipv6]:port"),
-        ("[dht]\nbootstrap = a:1,,b:1", "2: [dht] bootstrap = a:1,,b:1: expected host:port"),
-        ("[dht]\nbootstrap = a:0", "2: [dht] bootstrap = a:0: expected an address that others can dial"),
-        ("[dht]\nbootstrap = [::]:1", "expected an address that others can dial"),
+        (
+            "[dht]\nbootstrap = a:1,,b:1",
+            "2: [dht] bootstrap = a:1,,b:1: expected host:port before and after each",
+        ),
+        ("[dht]\nbootstrap = a:1,", "2: [dht] bootstrap = a:1,: expected host:port before and after each comma"),
+        ("[dht]\nbootstrap = a:1, b", "2: [dht] bootstrap = a:1, b: entry b: expected host:port"),
+        ("[dht]\nbootstrap = a", "2: [dht] bootstrap = a: expected host:port or [ipv6]:port with a port from 1 to"),
+        ("[dht]\nbootstrap = a:0", "2: [dht] bootstrap = a:0: expected host:port or [ipv6]:port with a port from 1"),
+        ("[dht]\nbootstrap = [::]:1", "expected an address that others can dial, not 0.0.0.0 or [::]"),
         (
             "[dht]\nadvertise_address = a:0",
-            "2: [dht] advertise_address = a:0: expected an address that others can dial",
+            "2: [dht] advertise_address = a:0: expected host:port or [ipv6]:port with a port from 1",
         ),
         ("[dht]\nwrite_quorum = most", "2: [dht] write_quorum = most: expected one, majority or all"),
         ("[dht]\nring =", "2: [dht] ring = (empty): expected 1 to 64 printable"),
@@ -352,6 +396,8 @@ def test_the_older_name_with_another_value_is_a_contradiction(refusal):
 def test_an_unknown_variable_is_named_with_the_nearest(refusal):
     words = refusal("", {"GDHT_API_ADRESS": "a:1"})
     assert words == "environment: GDHT_API_ADRESS: no such option; the nearest is GDHT_API_ADDRESS"
+    assert refusal("", {"GDHT_LISTEN_ADDRESS": "a:1"}).endswith("the nearest is GDHT_P2P_ADDRESS")
+    assert refusal("", {"GDHT_TOKEN": "x"}).endswith("the nearest is GDHT_ADMIN_TOKEN")
 
 
 @pytest.mark.parametrize("variable", ["GDHT_NOPE", "GDHT_", "GDHT_CACHE_FOLDER"])
@@ -367,13 +413,29 @@ def test_a_variable_like_no_other_is_answered_with_all_there_are(refusal, variab
         ("[x]\n[admn]\ntoken = x", "2: [admn]: no such section; the nearest is [admin]"),
         ("[Admins] ; ours\naddress =", "1: [admins]: no such section; the nearest is [admin]"),
         ("[dht1]\nbootstrap = a:1,\n  b:1\nlisten_address = a:1", "1: [dht1]: no such section; the nearest is [dht]"),
+        ("[dth]\nbootstrap = a:1", "1: [dth]: no such section; the nearest is [dht]"),
+        ("[hdt]\nbootstrap = a:1", "1: [hdt]: no such section; the nearest is [dht]"),
+        ("[dgt]\nring = x\nreplication = 3", "1: [dgt]: no such section; the nearest is [dht]"),
+        ("[adim]\ntoken = x", "1: [adim]: no such section; the nearest is [admin]"),
+        ("[gdht]\nring = x", "1: [gdht]: no such section; the nearest is [dht]"),
     ],
 )
 def test_a_section_that_is_ours_but_for_its_spelling_is_refused(refusal, text, words):
     assert words in refusal(text)
 
 
-@pytest.mark.parametrize("text", ["[admn]\n", "[admn]\ntoken = x\nusers = y", "[admn]\ntoken", "[dhs]\nring = x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[admn]\n",
+        "[admn]\ntoken = x\nusers = y",
+        "[admn]\ntoken",
+        "[dhs]\nring = x\nlease = 1",
+        "[main]\naddress = x",
+        "[domain]\naddress = x",
+        "[gossip]\nlisten_address = x\napi_address = y",
+    ],
+)
 def test_a_section_that_may_well_be_anothers_is_not_read(load, text):
     assert load(text) == Config()
 

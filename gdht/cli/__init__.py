@@ -3,6 +3,8 @@
 Each verb's module is imported when it is asked for, so that `gdht get` does not pay for the node's libraries.
 """
 
+import errno
+import os
 import sys
 
 import click
@@ -48,7 +50,22 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point: run the verb of the command line and exit with its code."""
+    _replace_closed_streams()
     sys.exit(_run())
+
+
+def _replace_closed_streams() -> None:
+    """Have a standard stream that is closed fail once it is used, the one for errors swallow what it is given.
+
+    Python has None in the place of each, and the system gives its number to the next file or socket.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            unusable = os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_WRONLY)
+            if unusable != number:
+                os.dup2(unusable, number)
+                os.close(unusable)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 def _run() -> int:
@@ -62,7 +79,9 @@ def _run() -> int:
         return INTERRUPTED
     except OSError as error:  # standard output is gone or full; what is left in its buffer must not fail once more
         sys.stdout = None
-        if not isinstance(error, BrokenPipeError):
+        if error.errno == errno.EBADF:
+            click.echo("Error: standard output, or input, is closed", err=True)
+        elif not isinstance(error, BrokenPipeError):
             click.echo(f"Error: {error}", err=True)
         return 1
     return code if isinstance(code, int) else 0

@@ -20,6 +20,7 @@ from urllib.request import (
 import click
 
 from gdht.cli.group import Number
+from gdht.client import TIMEOUT_S_MAX
 from gdht.config import parse_address
 from gdht.errors import GdhtError
 
@@ -165,7 +166,7 @@ ANSWER_OPTIONS = (
         "--timeout",
         "timeout_s",
         metavar="SECONDS",
-        type=Number(min=0, min_open=True),
+        type=Number(min=0, min_open=True, max=TIMEOUT_S_MAX),
         default=ANSWER_S,
         show_default=True,
         help="How long to wait for the answer.",

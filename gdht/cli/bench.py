@@ -22,7 +22,7 @@ from gdht.cli.logs import verbosity
 from gdht.cli.processes import held_signals, next_stop
 from gdht.cli.tables import counted, print_json
 from gdht.cli.values import API_ADDRESS, connected, replication_option
-from gdht.client import TTL_MAX_S
+from gdht.client import TIMEOUT_S_MAX, TTL_MAX_S
 from gdht.client.addresses import parse_addresses
 from gdht.config import Address
 from gdht.core.messages import VALUE_BYTES_MAX
@@ -103,7 +103,7 @@ def _addresses(_ctx: click.Context, _param: click.Parameter, texts: Sequence[str
     "--timeout",
     "timeout_s",
     metavar="SECONDS",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0, min_open=True, max=TIMEOUT_S_MAX),
     default=5.0,
     show_default=True,
     help="How long a node may owe an answer.",

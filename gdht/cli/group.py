@@ -1,5 +1,6 @@
 """What all verbs share: loading them by name, errors as one line with an exit code, and the KEY argument."""
 
+import math
 import re
 from importlib import import_module
 from typing import Any
@@ -54,9 +55,16 @@ class WholeNumber(click.IntRange):
 
 
 class Number(click.FloatRange):
-    """A number in a range, called so in help and errors."""
+    """A number in a range, called so in help and errors; nan is in none."""
 
     name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises: click.BadParameter."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 class Key(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

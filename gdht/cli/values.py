@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gdht.cli.group import KEY, Number, WholeNumber
-from gdht.client import REPLICATION_MAX, TTL_MAX_S, Client
+from gdht.client import REPLICATION_MAX, TIMEOUT_S_MAX, TTL_MAX_S, Client
 from gdht.core.messages import VALUE_BYTES_MAX
 from gdht.errors import ClientDisconnected, PutFailed
 
@@ -36,7 +36,7 @@ timeout_option = click.option(
     "--timeout",
     "timeout_s",
     metavar="SECONDS",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0, min_open=True, max=TIMEOUT_S_MAX),
     default=5.0,
     show_default=True,
     help="How long to wait for the answer.",
@@ -149,7 +149,7 @@ def _client(api: str, timeout_s: float) -> Client:
     try:
         return Client(api, timeout_s=timeout_s)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--api'") from error
+        raise click.BadParameter(f"{api!r}: {error}", param_hint="'--api'") from error
 
 
 def _witness(operation: str, key: bytes, admin: str | None, token: str, timeout_s: float) -> "Witness | None":

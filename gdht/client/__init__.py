@@ -5,11 +5,12 @@ IO; `connection`, `pool` and `blocking` do it on plain sockets.
 """
 
 from gdht.client.blocking import Client
-from gdht.client.requests import REPLICATION_MAX, TTL_MAX_S, hash_key
+from gdht.client.requests import REPLICATION_MAX, TIMEOUT_S_MAX, TTL_MAX_S, hash_key
 from gdht.errors import ClientDisconnected, ClientError, ClientTimeout, PutFailed
 
 __all__ = [
     "REPLICATION_MAX",
+    "TIMEOUT_S_MAX",
     "TTL_MAX_S",
     "Client",
     "ClientDisconnected",

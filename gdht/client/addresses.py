@@ -39,13 +39,21 @@ class Rest(NamedTuple):
 def parse_addresses(given: Iterable[str | Iterable[str]]) -> list[Address]:
     """The addresses of a client, from texts and lists of them; a repeated one counts once.
 
-    Raises: ValueError when one is no address, its port is 0, or there are none or more than `ADDRESSES_MAX`.
+    Raises: ValueError when one is no address, its port is 0, or there are none or more than `ADDRESSES_MAX`; TypeError
+    for what is no text.
     """
-    texts = [text for one in given for text in ([one] if isinstance(one, str) else one)]
-    found = list(dict.fromkeys(parse_address(text, port_min=1) for text in texts))
+    found = list(dict.fromkeys(parse_address(text, port_min=1) for one in given for text in _texts(one)))
     if not 0 < len(found) <= ADDRESSES_MAX:
         raise ValueError(f"a client needs 1 to {ADDRESSES_MAX} addresses, not {len(found)}")
     return found
+
+
+def _texts(given: str | Iterable[str]) -> Iterable[str]:
+    texts = [given] if isinstance(given, str | bytes) or not isinstance(given, Iterable) else given
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"an address is a text as '127.0.0.1:7001', not {text!r}")
+        yield text
 
 
 class Addresses:

@@ -13,6 +13,7 @@ from gdht.client.requests import (
     Items,
     Request,
     check_stored,
+    check_timeout,
     is_refusal,
     make_get,
     make_put,
@@ -46,9 +47,8 @@ class AsyncClient:
     """
 
     def __init__(self, *addresses: str | Iterable[str], timeout_s: float = TIMEOUT_S) -> None:
-        """Raises: ValueError when an address is none, its port is 0, there are none, or timeout_s is not above 0."""
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
+        """Raises: ValueError, TypeError if an address or timeout_s is none or does not fit, or there is no address."""
+        check_timeout(timeout_s)
         self._addresses = Addresses(parse_addresses(addresses))
         self._timeout_s = timeout_s
         self._silence_s = timeout_s / 2 if len(self._addresses) > 1 else timeout_s
@@ -85,7 +85,8 @@ class AsyncClient:
         """Send a value and do not ask what became of it: the silent, best-effort PUT of the protocol.
 
         It waits only for a connection, and for a node that reads too slowly. A `get` that begins afterwards sees it, as
-        long as the connection lasts. Raises: ClientTimeout (no node reads), ClientDisconnected, ValueError.
+        long as the connection lasts. Raises: ClientTimeout (no node reads), ClientDisconnected, ValueError and
+        TypeError.
         """
         request = make_put(key, value, ttl_s, replication, reserved=0)
         await self._carry_out(key, lambda connection: connection.tell(request))

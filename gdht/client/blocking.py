@@ -9,7 +9,7 @@ from gdht.client.addresses import Addresses, Attempts, parse_addresses
 from gdht.client.connection import Connection
 from gdht.client.pool import Pool, Turn
 from gdht.client.protocol import Batch
-from gdht.client.requests import Items, Request, check_stored, make_get, make_put, make_puts, value_of
+from gdht.client.requests import Items, Request, check_stored, check_timeout, make_get, make_put, make_puts, value_of
 from gdht.errors import ClientError, ClientTimeout
 
 TIMEOUT_S = 5.0
@@ -40,9 +40,10 @@ class Client:
     """
 
     def __init__(self, *addresses: str | Iterable[str], timeout_s: float = TIMEOUT_S, max_connections: int = 1) -> None:
-        """Raises: ValueError when an address is not one, its port is 0, there is none, or a number does not fit."""
-        if timeout_s <= 0:
-            raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
+        """Raises: ValueError, TypeError if an address or a number is none or does not fit, or there is no address."""
+        check_timeout(timeout_s)
+        if not isinstance(max_connections, int):
+            raise TypeError(f"max_connections is a whole number, not {max_connections!r}")
         if not 1 <= max_connections <= CONNECTIONS_MAX:
             raise ValueError(f"max_connections is 1 to {CONNECTIONS_MAX}, not {max_connections}")
         self._addresses = Addresses(parse_addresses(addresses))
@@ -67,7 +68,7 @@ class Client:
         key: 32 bytes, see `hash_key`. value: 0 to 65,495 bytes. ttl_s: 0 to 65,535, 0 for the node's default.
         replication: 0 to 255 nodes, 0 for the node's default. The node cuts both to its own limits.
         Raises: PutFailed, ClientTimeout (it may be stored all the same: put it again), ClientDisconnected,
-        ClientError (the answer made no sense), ValueError.
+        ClientError (the answer made no sense); before anything is sent, ValueError and TypeError.
         """
         batch = self._carry_out([make_put(key, value, ttl_s, replication)])
         check_stored(batch.answered_by, batch.answers)
@@ -77,7 +78,7 @@ class Client:
 
         Arguments as for `put`. A later `get` on the same connection sees it: with `max_connections` 1, and as long as
         that connection lasts.
-        Raises: ClientTimeout (no node reads), ClientDisconnected, ValueError.
+        Raises: ClientTimeout (no node reads), ClientDisconnected, ValueError, TypeError.
         """
         self._carry_out([make_put(key, value, ttl_s, replication, reserved=0)])
 
@@ -85,7 +86,7 @@ class Client:
         """The value of a key; None: there is no such value, or the node could not find out.
 
         key: 32 bytes, see `hash_key`.
-        Raises: ClientTimeout, ClientDisconnected, ClientError (the answer made no sense), ValueError.
+        Raises: ClientTimeout, ClientDisconnected, ClientError (the answer made no sense), ValueError, TypeError.
         """
         return value_of(self._carry_out([make_get(key)]).answers[0])
 
@@ -103,8 +104,8 @@ class Client:
     def put_many(self, items: Items, ttl_s: int = 0, replication: int = 0) -> None:
         """Store many values, a mapping or pairs of key and value, and wait until write quorums hold all of them.
 
-        Arguments as for `put`, time limit as for `get_many`. What comes later in `items` is stored also when something
-        before it was refused.
+        Arguments as for `put`, all checked before anything is sent; time limit as for `get_many`. What comes later in
+        `items` is stored also when something before it was refused.
         Raises: as `put`; the error's `keys` are those of which it is not known that they are stored, in their order.
         """
         batch = self._carry_out(make_puts(items, ttl_s, replication))

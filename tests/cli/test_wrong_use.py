@@ -11,6 +11,7 @@ import pytest
 
 GDHT = (sys.executable, "-m", "gdht")
 WAIT_S = 30
+CLOSED = "Error: standard output, or input, is closed\n"
 
 
 def gdht(*line: str, **more: object) -> "subprocess.CompletedProcess[str]":
@@ -44,7 +45,13 @@ def taken() -> "socket.socket":
         (("serve", "--replication", "9"), 2, "max_replication"),
         (("serve", "--p2p-adress", "127.0.0.1:1"), 2, "--p2p-address"),
         (("serve", "--p2p-address", "0.0.0.0:6001"), 2, "advertise_address"),
-        (("get", "a", "--api", "127.0.0.1:0"), 2, "port from 1 to 65535"),
+        (
+            ("get", "a", "--api", "127.0.0.1:0"),
+            2,
+            "'127.0.0.1:0': expected host:port or [ipv6]:port with a port",
+        ),
+        (("get", "a", "--timeout", "nan"), 2, "nan is no number"),
+        (("get", "a", "--timeout", "inf"), 2, "inf is not in the range"),
         (("status", "--admin", "127.0.0.1:0"), 2, "port from 1 to 65535"),
         (("status", "--admin", "http://127.0.0.1:0"), 2, "expected http://host:port"),
         (("cluster", "0"), 2, "0 is not in the range"),
@@ -122,6 +129,34 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         result = gdht("--version", stdout=full, stderr=subprocess.PIPE)
     assert (result.returncode, result.stderr) == (1, "Error: [Errno 28] No space left on device\n")
+
+
+def in_shell(redirection: str, *line: str) -> "subprocess.CompletedProcess[str]":
+    """Run `gdht` with this redirection of the shell."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *GDHT, *line]
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+
+
+@pytest.mark.parametrize("verb", ["ring", "ring check", "ring --json", "status", "events"])
+def test_a_closed_standard_output_is_one_line_for_what_is_told_of_a_node(node, verb: str) -> None:
+    result = in_shell(">&-", *verb.split(), "--admin", node[0], "--token", "secret")
+    assert (result.returncode, result.stderr) == (1, CLOSED)
+
+
+def test_a_closed_standard_output_is_one_line_for_values_and_no_trouble_for_what_is_silent(api_port) -> None:
+    done = in_shell(">&-", "put", "a", "b", "--api", api_port.address)
+    assert (done.returncode, done.stderr) == (0, "")
+    for verb in (("get", "a"), ("bench", "--seconds", "0.1", "--keys", "10")):
+        done = in_shell(">&-", *verb, "--api", api_port.address)
+        assert (done.returncode, done.stderr.splitlines(keepends=True)[-1]) == (1, CLOSED)
+        assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_input_or_error_is_no_traceback(api_port) -> None:
+    done = in_shell("<&-", "put", "a", "-", "--api", api_port.address)
+    assert (done.returncode, done.stderr) == (1, CLOSED)
+    for streams in ("2>&-", "<&- >&- 2>&-"):
+        assert in_shell(streams, "get", "a", "--api", "127.0.0.1:1").returncode == 1
 
 
 def test_ctrl_c_while_waiting_is_quiet(taken) -> None:

@@ -39,7 +39,7 @@ def test_a_port_in_use_is_named_and_the_exit_code_is_1(fleet: Fleet, option: str
         ("[dht]\nreplication = 9\n", ["node.ini", "replication = 9", "max_replication = 8"]),
         ("[dht]\np2p_address = 0.0.0.0:6001\n", ["node.ini", "p2p_address = 0.0.0.0:6001", "advertise_address"]),
         ("[dht]\nring\n", ["node.ini:2", "ring", "key = value"]),
-        ("hostkey = /nowhere/key.pem\n", ["/nowhere/key.pem", "No such file"]),
+        ("hostkey = /nowhere/key.pem\n", ["node.ini:1: hostkey = /nowhere/key.pem: ", "No such file"]),
     ],
 )
 def test_an_error_in_the_file_names_file_key_and_what_is_right_and_the_exit_code_is_2(
@@ -65,6 +65,9 @@ def test_an_error_in_the_environment_or_the_options_names_the_variable_or_the_op
     done = run("serve", *FREE_PORTS, "--replication", "none")
     assert done.returncode == 2
     assert "--replication" in done.stderr.decode()
+    done = run("serve", *FREE_PORTS, "--hostkey", "/nowhere/key.pem")
+    assert done.returncode == 2
+    assert "option --hostkey = /nowhere/key.pem: cannot be read" in done.stderr.decode()
     done = run("serve", "-c", "nowhere.ini")
     assert done.returncode == 2
     assert "nowhere.ini" in done.stderr.decode()
