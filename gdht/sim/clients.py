@@ -146,7 +146,7 @@ class Clients:
         versions = versions or [record.version for record in records]  # it has been replaced already
         stored = max(versions, default=NO_VERSION), put.started_s + put.ttl_s
         self._newest[key] = max(self._newest[key], stored) if self._owed(key) else stored
-        self._registers[key].exposed = False
+        self._registers[key].put_again()
         left = self._holders(live, key)
         self._losses[key] = max(put.acknowledged - left, 0)
         if not left and self._owed(key):
@@ -178,7 +178,7 @@ class Clients:
         if everybody_is_back:
             for key, register in self._registers.items():
                 self._losses[key] = 0
-                register.exposed = False
+                register.is_back()
 
     def _holders(self, hosts: Iterable[Host], key: bytes) -> int:
         """How many hold the newest version that was acknowledged, or a newer one, or its tombstone, while it lives."""

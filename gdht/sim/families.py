@@ -5,6 +5,7 @@ readable unless all its copies crashed.
 """
 
 from collections.abc import Callable
+from math import inf
 
 from gdht.core.invariant import check_ideal
 from gdht.core.messages import ErrorReason, P2pError, P2pPing
@@ -186,6 +187,7 @@ class Partition(History):
         for part in parts:
             self._await_ring(part)
         self.steps(self.plan.steps // 2)
+        self.clients.apart_since_s = inf  # while they merge, an owner may not have what the other side wrote
 
     def _parts(self) -> list[list[Host]]:
         """Two or three, of any sizes."""

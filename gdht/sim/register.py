@@ -63,18 +63,28 @@ class Register:
     """All puts under one key, in the order in which they began.
 
     exposed: so many nodes crashed that nothing is promised, until something is put again or the nodes are back.
-    exposed_at_s: when that happened, each time.
+    exposed_at_s: when that happened, each time. lost_until_s: what had been put by then need not be there any more.
     """
 
     puts: list[Put] = field(default_factory=list)
     exposed: bool = False
     exposed_at_s: list[float] = field(default_factory=list)
+    lost_until_s: float = -inf
 
     def expose(self, now_s: float) -> None:
         """Every copy of what must be read is out of reach."""
         if not self.exposed:
             self.exposed = True
             self.exposed_at_s.append(now_s)
+
+    def put_again(self) -> None:
+        """Something new is promised, but what was lost before stays lost."""
+        if self.exposed:
+            self.exposed, self.lost_until_s = False, self.exposed_at_s[-1]
+
+    def is_back(self) -> None:
+        """All who crashed are back, with all that they held."""
+        self.exposed, self.lost_until_s = False, -inf
 
     def wrong(self, get: Get, margins: Margins, apart_since_s: float | None = None) -> str:
         """What is wrong with what a get brought; empty when nothing is.
@@ -131,7 +141,7 @@ class Register:
         """The acknowledged puts that had ended when a get began and that it must know of, the last first."""
         for put in reversed(self.puts):
             known = apart_since_s is None or (put.node == get.node and put.started_s >= apart_since_s)
-            if known and put.acknowledged and put.ended_s <= get.started_s:
+            if known and put.acknowledged and self.lost_until_s < put.ended_s <= get.started_s:
                 yield put
 
     def _was_hidden(self, put: Put, later: Put) -> bool:

@@ -118,6 +118,17 @@ def test_nothing_is_owed_while_too_many_have_crashed_but_what_is_read_must_live(
     assert "over" in register.wrong(Get("a", 500.0, 500.1, b"new"), EXACT)
 
 
+def test_what_was_lost_is_not_owed_again_when_something_new_is_put():
+    register = exposed([OLD], 2.0, still=True)
+    register.put_again()
+    new = put(b"new", 3.0, 5.0)
+    register.puts.append(new)
+    assert register.wrong(Get("a", 4.5, 5.5, None), EXACT) == "", "the get began before the new one was acknowledged"
+    assert "new" in register.wrong(Get("a", 5.5, 5.6, None), EXACT)
+    register.is_back()
+    assert "old" in register.wrong(Get("a", 4.5, 4.6, None), EXACT)
+
+
 def test_who_never_met_the_older_copies_outlives_them_only_for_its_own_life():
     register = exposed([OLD, put(b"brief", 3.0, 4.0, ttl=10.0)], 2.0)
     assert "had replaced" in register.wrong(Get("a", 5.0, 5.1, b"old"), EXACT)
