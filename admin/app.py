@@ -117,7 +117,7 @@ def _bug(error: Exception) -> Response:
 
 
 def _error(code: int, message: str) -> Response:
-    if request.path.startswith("/admin/api/"):
+    if f"{request.path}/".startswith("/admin/api/"):
         response = jsonify(error=message)
     elif request.path.startswith("/admin"):
         response = Response(render_template("error.html", code=code, message=message), mimetype="text/html")

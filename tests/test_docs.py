@@ -267,6 +267,17 @@ def test_systemd_has_nothing_against_the_units(path, require_tool, tmp_path):
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_hostkey_is_handed_to_the_user_of_a_unit(path, require_tool, tmp_path):
+    text = re.sub(r"^# (?=LoadCredential=|Environment=GDHT)", "", path.read_text(), flags=re.MULTILINE)
+    (name,) = re.findall(r"^LoadCredential=(\w+):/etc/gdht/", text, re.MULTILINE)
+    assert f"Environment=GDHT_HOSTKEY=%d/{name}\n" in text
+    verify = [require_tool("systemd-analyze"), "verify", tmp_path / path.name]
+    (tmp_path / path.name).write_text(text.replace("/opt/gdht/bin/gdht", "/bin/true"))
+    done = subprocess.run(verify, text=True, capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_the_units_guard_a_node_alike():
     """They differ in how many nodes there are, and in nothing else."""
     settings = [dict(re.findall(r"^(\w+)=(.*)$", path.read_text(), re.MULTILINE)) for path in UNITS]

@@ -116,7 +116,7 @@ def _empty_plan(port: AdminPort) -> tuple[bool, str]:
     if keys == 0:
         return True, "Nobody would get anything: it has no records."
     if alone:
-        return False, f"Nobody can take its {counted(keys, 'record')}: it is alone. They stay in its data_dir."
+        return False, f"Nobody can take its {counted(keys, 'record')}: it is alone. Its data_dir keeps what it has."
     return True, "Nobody would get anything: the others have all of its records."
 
 
@@ -127,7 +127,7 @@ def _records(answer: Json) -> int:
 
 def _progress() -> Progress:
     """A bar on standard error, only where that is a terminal."""
-    words = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} records")
+    words = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} copies")
     console = Console(stderr=True)
     return Progress(words, BarColumn(), TimeElapsedColumn(), console=console, disable=not sys.stderr.isatty())
 
@@ -152,7 +152,7 @@ def _leaving(answer: Json) -> Json | None:
     return handover if handover and handover["kind"] == "leave" else None
 
 
-WHAT_TO_DO = "They are still in its data_dir: start it again, or move them with gdht store export."
+WHAT_TO_DO = "What is left is in its data_dir: start the node again, or move it with gdht store export."
 
 
 def _outcome(answer: Json, timeout_s: float) -> tuple[bool, str]:
@@ -165,7 +165,8 @@ def _outcome(answer: Json, timeout_s: float) -> tuple[bool, str]:
         return keys == 0, "It has left; it was alone" + (
             f", and {counted(keys, 'record')} found no taker. {WHAT_TO_DO}" if keys else "."
         )
-    handed_over = f"{counted(told['keys_done'], 'record')} handed over in {span(told['seconds'])}"
+    copies = "1 copy" if told["keys_done"] == 1 else f"{told['keys_done']} copies"  # a record may go to several nodes
+    handed_over = f"{copies} handed over in {span(told['seconds'])}"
     if told["keys_without_taker"]:
         late = " or were not confirmed in time" if told["seconds"] >= timeout_s else ""
         lost = f"{counted(told['keys_without_taker'], 'record')} found no taker{late}"

@@ -130,14 +130,14 @@ class Report:
                 "processes": self.processes,
             },
             "stopped": self.was_stopped,
-            "seconds": self.loaded.seconds,
+            "seconds": round(self.loaded.seconds, 6),
             "stored": {"values": self.stored.answered, "failures": dict(self.stored.puts.failures)},
             "get": self._operation_json(self.loaded.gets),
             "put": self._operation_json(self.loaded.puts),
             "failed_connections": dict(self.loaded.connections),
             "generator": {
-                "cpu_share": self.cpu_share,
-                "waiting_share": self.waiting_share,
+                "cpu_share": round(self.cpu_share, 4),
+                "waiting_share": round(self.waiting_share, 4),
                 "was_bottleneck": self.was_bottleneck,
             },
         }
@@ -146,10 +146,10 @@ class Report:
         times = operation.latencies
         return {
             "answered": times.count,
-            "per_second": _share(operation.in_time, self.loaded.seconds),
+            "per_second": round(_share(operation.in_time, self.loaded.seconds), 3),
             "latency_seconds": {
-                **{name: times.quantile_s(share) for name, share in QUANTILES.items()},
-                "max": times.max_s if times.count else None,
+                **{name: _microseconds(times.quantile_s(share)) for name, share in QUANTILES.items()},
+                "max": _microseconds(times.max_s if times.count else None),
             },
             "failures": dict(operation.failures),
         }
@@ -174,6 +174,11 @@ def _parts(counts: Counter[str], noun: str) -> list[str]:
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole > 0 else 0.0
+
+
+def _microseconds(seconds: float | None) -> float | None:
+    """Seconds as they are worth being told."""
+    return None if seconds is None else round(seconds, 6)
 
 
 def _milliseconds(seconds: float | None) -> str:

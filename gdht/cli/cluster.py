@@ -24,8 +24,11 @@ from gdht.cli.processes import (
 )
 from gdht.cli.tables import short
 from gdht.cli.views import Row, View, make_view
-from gdht.config import PORT_MAX, load_config
+from gdht.config import OPTIONS, PORT_MAX, load_config
 from gdht.errors import ConfigError
+
+REPLICATION_MAX = OPTIONS["max_replication"].default
+"""These nodes are told no other limit."""
 
 REFRESH_S = 1.0
 ANSWER_S_MAX = 2.0
@@ -47,7 +50,7 @@ class Watcher:
         """The node as it is now."""
         number, code = self._child.number, self._child.exit_code()
         if code is not None:
-            return Row(number, "down", code, detail=self._child.last_line())
+            return Row(number, "down", code, detail=self._child.reason())
         try:
             answer = self._port.ask("node")
             with self._port.reading():
@@ -89,7 +92,10 @@ class Watcher:
 )
 @click.option("--ring", default="default", show_default=True, help="Name of the ring.")
 @click.option(
-    "--replication", metavar="N", type=WholeNumber(1, 255), help="Copies of each value; else the node's default."
+    "--replication",
+    metavar="N",
+    type=WholeNumber(1, REPLICATION_MAX),
+    help="Copies of each value; else the node's default.",
 )
 @click.option(
     "--log-dir",

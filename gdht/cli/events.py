@@ -62,6 +62,8 @@ def _follow(port: AdminPort, since: int, as_json: bool) -> NoReturn:
 
 def _row(event: Json) -> tuple[object, ...]:
     moment = f"{datetime.fromtimestamp(event['time'], UTC):%Y-%m-%d %H:%M:%S}"
+    if event["pointer"] == "state":  # its cause is what it has changed to
+        return event["number"], moment, event["pointer"], event["cause"], ""
     return event["number"], moment, event["pointer"], _change(event), event["cause"]
 
 

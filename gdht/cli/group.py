@@ -1,5 +1,6 @@
 """What all verbs share: loading them by name, errors as one line with an exit code, and the KEY argument."""
 
+import difflib
 import math
 import re
 from importlib import import_module
@@ -37,6 +38,16 @@ class VerbGroup(click.Group):
         module, attribute = self._verbs[cmd_name].split(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, which looks for what was meant only among commands that are imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if close := difflib.get_close_matches(args[0], self._verbs, n=1):
+                words = f"{error.format_message()} Did you mean '{close[0]}'?"
+                raise click.UsageError(words, ctx) from error
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; what it raises on purpose becomes one line. Raises: click.ClickException."""

@@ -63,8 +63,12 @@ class Child:
         """What it ended with, negative for a signal; None while it runs."""
         return self.process.poll()
 
-    def last_line(self) -> str:
-        """The end of its log: after a death, the reason."""
+    def reason(self) -> str:
+        """Why it has ended: the signal that killed it, else the end of its log."""
+        code = self.exit_code() or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else self._last_line()
+
+    def _last_line(self) -> str:
         with self.log.open("rb") as log:
             log.seek(max(self.log.stat().st_size - LAST_LINE_BYTES_MAX, 0))
             lines = log.read().decode(errors="replace").strip().splitlines()

@@ -114,6 +114,8 @@ def _known(chosen: Experiment, experiment: str | None, given: dict[str, Any]) ->
             raise click.UsageError(
                 f"--{name.replace('_', '-')} means nothing " + (f"with {experiment}" if experiment else "here")
             )
+        if field == "churn" and len(value) > 1:
+            raise click.UsageError("--churn is given more than once; only --experiment churn compares rates")
         found[field] = value[-1] if field == "churn" else value
     return found
 

@@ -13,7 +13,7 @@ import click
 from gdht.cli.group import KEY, Number, WholeNumber
 from gdht.client import REPLICATION_MAX, TIMEOUT_S_MAX, TTL_MAX_S, Client
 from gdht.core.messages import VALUE_BYTES_MAX
-from gdht.errors import ClientDisconnected, PutFailed
+from gdht.errors import ClientDisconnected, ClientTimeout, PutFailed
 
 if TYPE_CHECKING:
     from gdht.cli.witness import Witness
@@ -85,7 +85,7 @@ def put(
     gdht put motd "hello ring" --ttl 3600
     gdht put avatar - < avatar.png
     """
-    witness = _witness("put", key, admin, token, timeout_s)
+    witness = _witness("put", key, api, admin, token, timeout_s)
     with connected(api, timeout_s) as client:
         try:
             client.put(key, _read_value(value), ttl_s, replication)
@@ -116,22 +116,22 @@ def get(typed_key: tuple[str, bytes], api: str, timeout_s: float, admin: str | N
     gdht get hex:5faab372d8fe1b009a0c4945bc68d38a90ff15acd62bc66d033be56714c03d9a > motd.txt
     """
     typed, key = typed_key
-    witness = _witness("get", key, admin, token, timeout_s)
+    witness = _witness("get", key, api, admin, token, timeout_s)
     with connected(api, timeout_s) as client:
         value = client.get(key)
     if value is None:
-        raise click.ClickException(_not_found(api, typed, key, witness.reason() if witness else ""))
+        raise click.ClickException(_not_found(api, typed, witness.reason() if witness else ""))
     sys.stdout.buffer.write(value)
     if sys.stdout.isatty() and not value.endswith(b"\n"):
         sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
 
 
-def _not_found(api: str, typed: str, key: bytes, reason: str) -> str:
+def _not_found(api: str, typed: str, reason: str) -> str:
     """What a get without a value comes to. reason: what the witness knows of it."""
     if reason.startswith(NOT_FOUND):
         return f"{api} has no value for {typed}{reason.removeprefix(NOT_FOUND)}"
-    return f"{api} finds no value for hex:{key.hex()}, or cannot reach its holders{reason}"
+    return f"{api} finds no value for {typed}, or cannot reach its holders{reason}"
 
 
 @contextmanager
@@ -143,6 +143,9 @@ def connected(api: str, timeout_s: float) -> Iterator[Client]:
     except ClientDisconnected as error:
         hint = "is the node running, and is this its API address (--api)?"
         raise click.ClickException(f"{error}: {hint}") from error
+    except ClientTimeout as error:
+        hint = "is this its API address (--api)? Else give it longer with --timeout"
+        raise click.ClickException(f"{error}: {hint}") from error
 
 
 def _client(api: str, timeout_s: float) -> Client:
@@ -152,7 +155,7 @@ def _client(api: str, timeout_s: float) -> Client:
         raise click.BadParameter(f"{api!r}: {error}", param_hint="'--api'") from error
 
 
-def _witness(operation: str, key: bytes, admin: str | None, token: str, timeout_s: float) -> "Witness | None":
+def _witness(operation: str, key: bytes, api: str, admin: str | None, token: str, timeout_s: float) -> "Witness | None":
     """Whom to ask afterwards, None when no admin port was named; what that takes is imported only then."""
     if not admin:
         return None
@@ -163,7 +166,7 @@ def _witness(operation: str, key: bytes, admin: str | None, token: str, timeout_
         url = parse_admin(admin)
     except ValueError as error:
         raise click.BadParameter(f"{admin!r}: {error}", param_hint="'--admin'") from error
-    return Witness(AdminPort(url, token, timeout_s), operation, key)
+    return Witness(AdminPort(url, token, timeout_s), api, operation, key)
 
 
 def _read_value(value: str) -> bytes:

@@ -29,6 +29,9 @@ class Client:
     a put, which stores the same value once more and begins its life anew. But know that a node that was only silent
     may still carry out the first one later: then that value wins over what was put under the same key in between.
 
+    FAILURE is an answer, also of a node that is not in the ring yet or has lost it: no other address is asked then. A
+    put that needs a node that stands still is answered only after two `call_timeout`s of the nodes (2 x 2 s).
+
     A connection that turns out dead after lying idle is opened anew, once; values of `put_nowait` that were still on
     their way are then lost. After a timeout the connection is closed, since answers would be out of step.
 

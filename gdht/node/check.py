@@ -150,7 +150,11 @@ def _walk_violations(look: Look) -> list[Violation]:
         return []
     here, last = look.walk.nodes[0].peer, look.walk.nodes[-1].peer
     nodes = (here.ident,) if here == last else (here.ident, last.ident)
-    return [Violation("walk_closes", nodes, f"the walk ends after {len(look.walk.nodes)} nodes")]
+    return [Violation("walk_closes", nodes, f"the walk ends after {_nodes(len(look.walk.nodes))}")]
+
+
+def _nodes(number: int) -> str:
+    return "1 node" if number == 1 else f"{number} nodes"
 
 
 def _node_violations(told: Mapping[int, WalkedNode], turns: Pace) -> list[Violation]:

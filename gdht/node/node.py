@@ -286,7 +286,7 @@ class Node:
         successor = str(node.ring.successors[0]) if node.ring.successors else "alone"
         age_s = None if node.stabilized_at_s is None else self._rt.now() - node.stabilized_at_s
         in_time = age_s is not None and age_s <= READY_INTERVALS * node.config.stabilize_interval
-        draining = node.state in (State.DRAINING, State.LEAVING)
+        draining = node.draining or node.state is State.LEAVING
         used = f"{node.store.size_bytes} of {node.store.size_bytes_max} bytes"
         return (
             Check("joined", node.is_member, joined),
@@ -294,5 +294,5 @@ class Node:
             Check("stabilize", in_time, "never" if age_s is None else f"{age_s:.1f} s ago"),
             Check("store_writable", not node.store.error, node.store.error or "takes writes"),
             Check("store_capacity", node.store.size_bytes < node.store.size_bytes_max, used),
-            Check("not_draining", not draining, node.state.value if draining else "takes clients"),
+            Check("not_draining", not draining, "takes no clients any more" if draining else "takes clients"),
         )

@@ -1,8 +1,8 @@
 """What a node does beside its requests: tasks, each a loop of its own, at intervals that chance stretches.
 
 Maintenance (join, stabilize, rectify, check_predecessor, fix_fingers, merge; one step at a time), replication (a
-newcomer's share, repair), upkeep (expiry, counting), inspection (is the ring right nearby, and is there another one?),
-acquaintances (whom to remember over a restart), pulse (have we stood still?).
+newcomer's share, repair), upkeep (expiry, counting, is the store full?), inspection (is the ring right nearby, and is
+there another one?), acquaintances (whom to remember over a restart), pulse (have we stood still?).
 """
 
 import logging
@@ -15,6 +15,7 @@ from gdht.errors import GdhtError
 from gdht.node.acquaintances import find_again, remember
 from gdht.node.bootstrap import enter_ring
 from gdht.node.check import check_nearby
+from gdht.node.fullness import Fullness
 from gdht.node.membership import check_predecessor, fix_fingers, isolate, rectify, stabilize
 from gdht.node.replication.catch_up import catch_up
 from gdht.node.replication.repair import repair
@@ -204,7 +205,9 @@ class Tasks:
 
     def _upkeep(self) -> None:
         node, rt = self._node, self._rt
+        fullness = Fullness(node)
         while True:
             self.run("expire", lambda: expire(rt, node))
             self._census.take()
+            fullness.look()
             rt.sleep(self._interval_s())

@@ -192,7 +192,7 @@ def test_a_leaver_tells_how_far_it_is_and_makes_no_plan(ring, client: FlaskClien
     ring.error = AssertionError("planned")
     html = client.get("/admin/leave").text
     assert 'max="1000" value="250"' in html
-    assert "250 of about 1,000 records (170.9 KiB) handed over in 3 s so far." in html
+    assert "250 of about 1,000 copies (170.9 KiB) handed over in 3 s so far." in html
     assert "<form" not in html
 
 

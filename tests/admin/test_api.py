@@ -204,7 +204,9 @@ def test_a_bad_key_is_refused_with_what_is_expected(client: FlaskClient, verb, k
     assert answer.json == {"error": f"a key is 64 hex digits; this has {len(key)} characters"}
 
 
-@pytest.mark.parametrize("path", ["/admin/api/", "/admin/api/nothing", "/admin/api/keys/", "/admin/api/keys/a/b"])
+@pytest.mark.parametrize(
+    "path", ["/admin/api", "/admin/api/", "/admin/api/nothing", "/admin/api/keys/", "/admin/api/keys/a/b"]
+)
 def test_an_unknown_path_is_json_too(client: FlaskClient, path):
     answer = client.get(path)
     assert (answer.status_code, list(answer.json)) == (404, ["error"])

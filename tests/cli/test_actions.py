@@ -63,7 +63,7 @@ def test_a_dry_run_shows_who_would_get_what_and_does_nothing(ask, node) -> None:
 @pytest.mark.parametrize(
     ("neighbours", "keys", "code", "words"),
     [
-        ((), 19, 1, "Nobody can take its 19 records: it is alone. They stay in its data_dir.\n"),
+        ((), 19, 1, "Nobody can take its 19 records: it is alone. Its data_dir keeps what it has.\n"),
         ((), 0, 0, "Nobody would get anything: it has no records.\n"),
         ((NEXT,), 19, 0, "Nobody would get anything: the others have all of its records.\n"),
     ],
@@ -79,14 +79,19 @@ def test_a_dry_run_that_moves_nothing_says_why(ask, node, neighbours, keys: int,
 
 def test_records_without_taker_before_the_deadline_were_not_just_late() -> None:
     handover = {"kind": "leave", "keys_done": 7, "keys_without_taker": 12, "seconds": 2.5, "ended": True}
-    assert "found no taker. They are still" in actions._outcome({"handover": handover}, 60.0)[1]
+    assert "found no taker. What is left is in" in actions._outcome({"handover": handover}, 60.0)[1]
+
+
+def test_one_copy_is_told_as_one(ask, moved) -> None:
+    moved(ended=True, keys_done=1)
+    assert ask("leave", "--timeout", "0.5").stdout == "It has left: 1 copy handed over in 2.5 s.\n"
 
 
 def test_leave_tells_the_node_its_deadline_and_how_it_ended(ask, node, moved) -> None:
     moved(ended=True)
     result = ask("leave", "--timeout", "0.5")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "It has left: 19 records handed over in 2.5 s.\n"
+    assert result.stdout == "It has left: 19 copies handed over in 2.5 s.\n"
     assert node[1].done == [("leave", 0.5)]
 
 
@@ -95,7 +100,7 @@ def test_records_without_taker_are_exit_code_1(ask, moved) -> None:
     result = ask("leave", "--timeout", "0.05")
     assert (result.exit_code, result.stdout) == (1, "")
     left = "12 records found no taker or were not confirmed in time"
-    assert result.stderr == f"It has left: 7 records handed over in 2.5 s, but {left}. {actions.WHAT_TO_DO}\n"
+    assert result.stderr == f"It has left: 7 copies handed over in 2.5 s, but {left}. {actions.WHAT_TO_DO}\n"
 
 
 def test_a_leaver_that_vanishes_in_the_middle_is_exit_code_1(ask, moved) -> None:
@@ -103,7 +108,7 @@ def test_a_leaver_that_vanishes_in_the_middle_is_exit_code_1(ask, moved) -> None
     result = ask("leave", "--timeout", "0.05")
     assert result.exit_code == 1
     assert (
-        result.stderr == "Its end was not seen: 7 records handed over in 2.5 s of about 19 when it was last heard of.\n"
+        result.stderr == "Its end was not seen: 7 copies handed over in 2.5 s of about 19 when it was last heard of.\n"
     )
 
 

@@ -144,9 +144,22 @@ def test_a_node_is_starting_until_it_answers_and_then_it_does_not_answer(make_ch
 
 def test_a_dead_node_is_down_with_exit_code_and_the_end_of_its_log(make_child) -> None:
     child = make_child(log="started\nError: cannot listen\n\n")
+    child.process.code = 1
+    row = Watcher(child, {}).look()
+    assert (row.condition, row.detail) == ("down, exit 1", "Error: cannot listen")
+
+
+def test_of_a_node_that_was_killed_the_signal_is_told_and_not_what_it_said_last(make_child) -> None:
+    child = make_child(log="joined ring=default\n")
     child.process.code = -signal.SIGKILL
     row = Watcher(child, {}).look()
-    assert (row.condition, row.detail) == ("down, exit -9", "Error: cannot listen")
+    assert (row.condition, row.detail) == ("down, exit -9", "killed by SIGKILL")
+
+
+def test_more_copies_than_its_nodes_allow_is_wrong_use(run) -> None:
+    result = run("cluster", "3", "--replication", "9")
+    assert result.exit_code == 2
+    assert "9 is not in the range 1<=x<=8" in result.stderr
 
 
 def test_a_dead_node_without_a_log_has_nothing_to_say(make_child) -> None:

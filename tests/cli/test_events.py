@@ -46,6 +46,8 @@ def on_sleep(monkeypatch):
 def test_events_are_a_table_oldest_first(ask, journal) -> None:
     result = ask("events")
     assert (result.exit_code, result.stderr) == (0, "")
+    header, state = (line for line in result.stdout.splitlines() if "change" in line or "state" in line)
+    assert state.index("active") == header.index("change")
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()[3:] if line.strip()]
     assert rows == [
         "1 2023-11-14 22:13:20 state active",

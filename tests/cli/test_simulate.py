@@ -70,6 +70,7 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_runs(run, monkeypa
         (("--lookups", "3"), "--lookups means nothing here"),
         (("--experiment", "failures", "--lookup-rate", "3"), "--lookup-rate means nothing with failures"),
         (("--plot", "x.png"), "--plot needs --experiment"),
+        (("--churn", "0.1", "--churn", "5"), "--churn is given more than once"),
         (("--experiment", "weather"), "weather"),
         (("--nodes", "0"), "0"),
     ],

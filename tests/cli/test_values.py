@@ -1,9 +1,11 @@
 """`gdht put` and `gdht get` against a small API port."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -52,8 +54,7 @@ def test_an_empty_value_is_a_value(run, api_port) -> None:
 def test_a_value_that_is_not_there_is_exit_code_1_and_one_line(run, api_port) -> None:
     result = run("get", "nothing", "--api", api_port.address)
     assert (result.exit_code, result.stdout_bytes) == (1, b"")
-    key = f"hex:{hash_key('nothing').hex()}"
-    assert result.stderr == f"Error: {api_port.address} finds no value for {key}, or cannot reach its holders\n"
+    assert result.stderr == f"Error: {api_port.address} finds no value for nothing, or cannot reach its holders\n"
 
 
 @pytest.mark.parametrize(("value", "shown"), [("x", b"x\r\n"), ("x\n", b"x\r\n"), ("", b"\r\n")])
@@ -146,6 +147,7 @@ def test_the_environment_names_the_api_port(run, api_port) -> None:
 @pytest.fixture
 def witnessed(run, api_port, node):
     """Run a verb against the API port, with the admin port of the faked node beside it."""
+    node[1].status = replace(node[1].status, api_address=api_port.address)
     return lambda *line: run(*line, "--api", api_port.address, "--admin", node[0], "--token", "secret")
 
 
@@ -194,6 +196,34 @@ def test_a_get_of_what_is_surely_not_there_says_so(witnessed, api_port, node, ty
 def test_the_reason_of_another_request_is_not_given(witnessed, node, other: FailedRequest) -> None:
     node[1].failed = [other]
     assert witnessed("get", "motd").stderr.endswith("or cannot reach its holders\n")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "n1.example:1", "0.0.0.0:1"])
+def test_an_admin_port_of_another_node_is_told_instead_of_what_it_knows(witnessed, api_port, node, address) -> None:
+    node[1].status = replace(node[1].status, api_address=address)
+    other = f"http://{node[0]} is of a node with the API port {address}, not {api_port.address} (--admin, --api)\n"
+    assert witnessed("put", "motd", "x").output == f"Stored; on how many nodes is not known: {other}"
+    assert witnessed("get", "other").stderr.endswith(f"or cannot reach its holders; why is not known: {other}")
+
+
+def test_an_admin_port_of_another_node_of_the_ring_may_well_tell_the_copies(witnessed, node) -> None:
+    node[1].status = replace(node[1].status, api_address="127.0.0.1:1")
+    node[1].holders = (Holder(NEXT, "owner", stat(True)),)
+    assert witnessed("put", "motd", "x").output == "Stored on 1 of 1 replica.\n"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "n1.example"])
+def test_a_node_that_listens_everywhere_or_under_a_name_may_well_be_the_one(witnessed, api_port, node, host) -> None:
+    node[1].status = replace(node[1].status, api_address=f"{host}:{api_port.server_address[1]}")
+    assert witnessed("get", "other").stderr.endswith("or cannot reach its holders\n")
+
+
+def test_a_silent_port_is_exit_code_1_and_says_what_to_look_at(run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        result = run("get", "motd", "--api", address, "--timeout", "0.1")
+    assert result.exit_code == 1
+    assert "did not answer within 0.1 s: is this its API address (--api)?" in result.stderr
 
 
 def test_an_admin_port_that_does_not_answer_changes_no_outcome(run, api_port, free_address: str) -> None:

@@ -32,6 +32,7 @@ def taken() -> "socket.socket":
     [
         ((), 2, "Usage: gdht"),
         (("dance",), 2, "No such command 'dance'"),
+        (("rin",), 2, "No such command 'rin'. Did you mean 'ring'?"),
         (("get",), 2, "Missing argument 'KEY'"),
         (("get", "a", "b"), 2, "unexpected extra argument"),
         (("put", "a"), 2, "Missing argument 'VALUE'"),

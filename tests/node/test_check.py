@@ -140,6 +140,7 @@ def test_a_node_outside_the_ring_says_so_of_itself(world):
     outside = world.add(10)
     result = look(outside)
     assert told(result) == [("ideal_member", (10,)), ("walk_closes", (10,))]
+    assert result.violations[-1].detail.endswith(": the walk ends after 1 node")
     assert not result.consistent
 
 

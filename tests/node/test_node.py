@@ -371,6 +371,16 @@ def test_a_draining_node_serves_on_but_is_not_ready(cluster):
     assert unreadable(ring) == []
 
 
+def test_a_node_that_drains_before_it_has_joined_says_so(cluster):
+    ring = cluster(1)
+    ring.crash(ring.hosts[0])
+    joining = ring.add([ring.hosts[0]])
+    joining.node.drain()
+    assert joining.node.state in (State.STARTING, State.JOINING)
+    check = joining.node.status().ready_checks[-1]
+    assert (check.name, check.ok) == ("not_draining", False)
+
+
 def test_draining_outlasts_losing_the_ring(cluster):
     ring = cluster(2, safe=False)
     draining = ring.hosts[1]
