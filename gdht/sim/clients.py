@@ -5,6 +5,7 @@ from math import inf
 from random import Random
 
 from gdht.core.ident import hash_ident, ident_bytes
+from gdht.core.invariant import find_rings
 from gdht.core.placement import quorum
 from gdht.core.records import NO_VERSION, Record, Version
 from gdht.node.clock import RESERVED_S
@@ -139,7 +140,13 @@ class Clients:
     # What crashes cost ------------------------------------------------------------------------------------------------
 
     def _note_stored(self, key: bytes, put: Put) -> None:
-        """A put was acknowledged: it must survive crashes from now on, but for those while it was under way."""
+        """A put was acknowledged: it must survive crashes from now on, but for those while it was under way.
+
+        Where there are two rings, as the first node of the lists founded one when it had lost all others, it may be
+        seen by nobody until they have merged.
+        """
+        if self.apart_since_s is None and len(find_rings(self.cluster.views())) > 1:
+            self.apart_since_s = inf
         live = self.cluster.live()
         records = [record for host in live if (record := host.node.store.held(key))]
         versions = [record.version for record in records if record.value == put.value]

@@ -105,6 +105,7 @@ FEW_COPIES = replace(draw("expiry", 30028), nodes=3, length=4, replication=1, sk
         ("what was lost was owed again once something new was put", draw("breaking", 40160)),
         ("while two rings merged, everything was to be read", draw("partition", 40112)),
         ("with slow messages, all were to be sure of their records at one moment", draw("rough", 40117)),
+        ("what was put in a ring of one beside the ring was to be read at once", draw("rough", 50038)),
         ("a record on its way from its owner to a newcomer was found with neither", FEW_COPIES),
     ],
     ids=lambda value: "" if isinstance(value, Plan) else value.replace(" ", "_"),
