@@ -46,7 +46,7 @@ FOREVER_S = 1e12
 
 COUNTED = """\
 calls: requests to other nodes per get, until the client has its answer; 0 where the asked node is the owner. Replicas
-that are asked while an owner is late count, too: up to 6 calls more, in at most one get of ten.
+that are asked while an owner is late count, too: up to 5 calls more, in at most one get of ten.
 plain Chord: each get begins with a lookup; the memory of arcs holds none.
 at first: the first gets through a node. later: after two gets through it for each node of the ring. plain Chord beside
 each: of a ring in motion at the same time, of one that stands still the same.
