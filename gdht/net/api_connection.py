@@ -9,7 +9,6 @@ for the same key never overtake each other, unless they only read: a GET sees th
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
@@ -42,6 +41,8 @@ UNSENT_BYTES_MAX = 256 * 1024
 """Bytes of answers that wait, for the client to read or for their turn; at more, nothing is carried out or read."""
 CHUNK = 64
 """Requests that are answered before a look at how long this turn of the loop has lasted."""
+SMALL_BYTES_MAX = UNSENT_BYTES_MAX // CHUNK
+"""Longer values are answered one by one, with a look at what waits in between."""
 GENTLE_CLOSE_S = 2.0
 
 SILENT = b""
@@ -183,20 +184,21 @@ class ApiConnection:
         durations["put"].observe(seconds, puts)
 
     def _answer_own_gets(self, messages: Sequence[Message], own: OwnRecords) -> int:
-        """Answer the GETs in front for which this node surely has the values; how many. Switches: no.
+        """Answer the GETs in front for which this node surely has the values, and small ones; how many. Switches: no.
 
         0 while anything is under way whose answer has to leave before theirs, or which they would have to see.
         """
-        value_of, frames, size_bytes = own.value, [], 0
+        value_of, frames = own.value, []
         if self._answers or self._under_way:
             return 0
-        with suppress(Exception):  # of the store: the GET it is about goes the long way, which says what is wrong
+        try:
             for message in messages:
                 key = message.key
-                if type(message) is not DhtGet or (value := value_of(key)) is None or size_bytes > UNSENT_BYTES_MAX:
+                if type(message) is not DhtGet or (value := value_of(key)) is None or len(value) > SMALL_BYTES_MAX:
                     break
                 frames.append(dht_success_frame(key, value))
-                size_bytes += len(value)
+        except Exception:  # noqa: BLE001  (of the store: the long way says what is wrong)
+            pass
         if frames:
             self._stats.api_requests["get", "success"] += len(frames)
             self._stream.hold(frames[0] if len(frames) == 1 else b"".join(frames))
@@ -276,16 +278,12 @@ class ApiConnection:
         before = self._under_way.get(message.key)
         if before is None:
             self._under_way[message.key] = pending
-            self._send(pending)
         elif before.express and before.behind is None and _both_read(before, pending):
             before.together += 1
-            self._send(pending)
         else:
             before.behind = before.behind or deque()
             before.behind.append(pending)
-
-    def _send(self, pending: Pending) -> None:
-        """Send a request on its way, whichever that is. Switches: no."""
+            return
         try:
             if self._express is None or not self._express.send(pending, self):
                 self._go_the_long_way(pending)
