@@ -281,7 +281,7 @@ class AdminConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a node can be told."""
+    """Everything a node can be told. sources: where, of what was given at all."""
 
     dht: DhtConfig = DhtConfig()
     admin: AdminConfig = AdminConfig()

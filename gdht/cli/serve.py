@@ -10,8 +10,7 @@ import click
 
 from gdht.cli.log_thread import LogThread
 from gdht.cli.logs import start_logging, verbosity
-from gdht.config import OPTIONS, Config, Option, Sources, load_config
-from gdht.errors import ConfigError
+from gdht.config import OPTIONS, Config, Option, load_config
 from gdht.settings import without_ours
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ SECTIONS = ("dht", "admin")
 STANDARD_ERROR = 2
 
 logger = logging.getLogger(__name__)
-
-HOSTKEY = "hostkey = "
-"""How `gdht.net.identity` begins its errors, which does not know where the option was given."""
 
 COMMAND_LINE_ONLY = ("GDHT_ADMIN",)
 """Variables of other verbs, which a node is not told anything by."""
@@ -73,18 +69,7 @@ def serve(config_file: str | None, **given: str | None) -> None:
     start_logging(LogThread(STANDARD_ERROR))
     if config_file and (warning := without_ours(Path(config_file), SECTIONS)):
         logger.warning("%s", warning)
-    try:
-        _make_daemon(config).serve_forever()
-    except ConfigError as error:
-        raise _placed(error, config.sources) from error
-
-
-def _placed(error: ConfigError, sources: Sources) -> ConfigError:
-    """The error of a hostkey that cannot be used, which shows only now, with where that option was given."""
-    words = str(error)
-    if "hostkey" not in sources or not words.startswith(HOSTKEY):
-        return error
-    return ConfigError(f"{sources['hostkey']} = {words.removeprefix(HOSTKEY)}")
+    _make_daemon(config).serve_forever()
 
 
 def _make_daemon(config: Config) -> "Daemon":

@@ -101,7 +101,8 @@ class Daemon:
             api = opened.enter_context(open_socket(dht.api_address, "api_address"))
             admin = self._open_admin(opened)
             advertised = str(dht.advertise_address or bound_address(p2p))
-            me = Peer(node_ident(self._config.hostkey, advertised), advertised)
+            option = self._config.sources.get("hostkey", "hostkey")
+            me = Peer(node_ident(self._config.hostkey, advertised, option), advertised)
             self._disk = DiskThread()
             self._store = open_store(dht.data_dir, dht.max_store_bytes, self._disk.run_aside, self._disk.soon)
             opened.pop_all()  # all is well: they stay open

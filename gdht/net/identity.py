@@ -9,26 +9,26 @@ from gdht.core.ident import hash_ident
 from gdht.errors import ConfigError
 
 
-def node_ident(hostkey: str, advertised: str) -> int:
+def node_ident(hostkey: str, advertised: str, option: str = "hostkey") -> int:
     """The identifier of a node. hostkey: path of a PEM private key, or empty. advertised: `host:port`.
 
-    Raises: ConfigError naming the file when there is no usable key in it.
+    option: where the first was given. Raises: ConfigError naming that and the file when there is no usable key in it.
     """
-    return key_file_ident(hostkey) if hostkey else hash_ident(advertised.encode())
+    return key_file_ident(hostkey, option) if hostkey else hash_ident(advertised.encode())
 
 
-def key_file_ident(path: str) -> int:
+def key_file_ident(path: str, option: str) -> int:
     """SHA-256 of the public key (DER SubjectPublicKeyInfo) that belongs to a private key in PEM form.
 
-    Raises: ConfigError naming the file.
+    option: where the path was given. Raises: ConfigError naming both.
     """
     try:
         key = serialization.load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as error:
-        raise ConfigError(f"hostkey = {path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{option} = {path}: cannot be read: {error.strerror}") from error
     except TypeError as error:
-        raise ConfigError(f"hostkey = {path}: the key is encrypted; a node needs one without a password") from error
+        raise ConfigError(f"{option} = {path}: the key is encrypted; a node needs one without a password") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"hostkey = {path}: not a private key in PEM form") from error
+        raise ConfigError(f"{option} = {path}: not a private key in PEM form") from error
     encoding, form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return hash_ident(key.public_key().public_bytes(encoding, form))

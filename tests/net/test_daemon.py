@@ -56,6 +56,18 @@ def start(stack):
     return run
 
 
+def ended(greenlet, within_s):
+    """What a daemon of `serve` ends with."""
+    with gevent.Timeout(within_s):
+        return greenlet.get()
+
+
+def stopped(greenlet, within_s):
+    """The same, after a signal."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return ended(greenlet, within_s)
+
+
 @pytest.fixture
 def serve(stack, tools, monkeypatch):
     """`serve()`: a daemon in `serve_forever`, and a greenlet that ends with its exit code."""
@@ -158,8 +170,7 @@ def test_a_signal_drains_and_leaves(serve, tools, number):
     daemon, greenlet = serve()
     tools.wait_for(lambda: daemon.state is DaemonState.RUNNING)
     os.kill(os.getpid(), number)
-    with gevent.Timeout(10):
-        assert greenlet.get() == 0
+    assert ended(greenlet, within_s=10) == 0
     assert daemon.state is DaemonState.STOPPED
 
 
@@ -180,9 +191,7 @@ def test_a_second_signal_stops_at_once_with_a_failure(serve, tools, monkeypatch)
     monkeypatch.setattr(daemon.node, "leave", lambda _deadline_s: released.wait())
     os.kill(os.getpid(), signal.SIGTERM)
     tools.wait_for(lambda: daemon.state is DaemonState.STOPPING)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(2):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=2) == 1
     released.set()
     tools.wait_for(lambda: daemon.state is DaemonState.STOPPED)
 
@@ -196,9 +205,7 @@ def test_a_stop_that_fails_is_logged_and_ends_with_a_failure(serve, tools, monke
         raise ZeroDivisionError
 
     monkeypatch.setattr(daemon, "stop", stop_and_fail)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(5):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=5) == 1
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -305,9 +312,7 @@ def test_a_clean_stop_leaves_nothing_in_the_journal(durable, start, dial, tools,
     daemon, greenlet = durable
     keys = [tools.key(number << 240) for number in range(0, 60000, 1000)]
     put_values(dial(daemon.api_server), tools, keys)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(10):
-        assert greenlet.get() == 0
+    assert stopped(greenlet, within_s=10) == 0
     (tmp_path / "data" / "journal").unlink()
     again = start(data_dir=str(tmp_path / "data"))
     tools.wait_for(lambda: again.node.state is State.ACTIVE)
@@ -328,9 +333,7 @@ def test_a_disk_that_hangs_is_told_of_until_it_goes_on(short_looks, durable, han
     release.set()
     tools.wait_for(lambda: not daemon.status().store_error)
     assert "writes are durable again" in caplog.text
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(10):
-        assert greenlet.get() == 0
+    assert stopped(greenlet, within_s=10) == 0
 
 
 def test_a_disk_that_hangs_does_not_keep_a_node_from_ending_with_a_failure(
@@ -340,9 +343,7 @@ def test_a_disk_that_hangs_does_not_keep_a_node_from_ending_with_a_failure(
     monkeypatch.setattr(daemon_module, "STOP_S", 0.0)
     hang(Journal, "append")
     daemon.node.store.write_note("note", b"")
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(3):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=3) == 1
     assert daemon.state is DaemonState.STOPPED
     assert f"the disk hangs: data_dir {tmp_path / 'data'} could not be closed" in caplog.text
     assert "the last writes are not durable" in caplog.text
@@ -352,9 +353,7 @@ def test_a_disk_that_hangs_only_when_it_is_closed_has_lost_nothing(durable, hang
     _, greenlet = durable
     monkeypatch.setattr(daemon_module, "STOP_S", 0.0)
     hang(LmdbDisk, "close")
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(3):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=3) == 1
     assert "all in it is durable" in caplog.text
 
 
@@ -367,9 +366,7 @@ def test_a_store_that_fails_when_it_is_closed_is_a_failure_that_names_its_direct
         raise OSError("gone")
 
     monkeypatch.setattr(daemon.node.store, "close", fail)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(10):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=10) == 1
     assert "data was not closed: OSError('gone')" in caplog.text
 
 
@@ -379,6 +376,4 @@ def test_a_second_signal_ends_at_once_also_when_the_disk_hangs(durable, hang, to
     daemon.node.store.write_note("note", b"")
     os.kill(os.getpid(), signal.SIGTERM)
     tools.wait_for(lambda: daemon.peer_server.state is ListenerState.STOPPED)
-    os.kill(os.getpid(), signal.SIGTERM)
-    with gevent.Timeout(1):
-        assert greenlet.get() == 1
+    assert stopped(greenlet, within_s=1) == 1

@@ -167,11 +167,9 @@ def _read_replicas(
     if newest is None:
         search.why = f"no copy found; {len(readings.silent)} of {len(peers)} gave no answer"
         everybody_answered = owner_reply is not None and not readings.silent and readings.sure
-        on_the_move = (
-            unsure and not search.found_nothing
-        )  # from one who had dropped it by then to one who had not got it
+        may_move = unsure and not search.found_nothing  # from one who has dropped it to one who had not got it yet
         search.found_nothing = everybody_answered
-        return NOT_FOUND if everybody_answered and not on_the_move else None
+        return NOT_FOUND if everybody_answered and not may_move else None
     replication = newest.copy.replication
     holders = peers[:replication]
     _repair_after_read(rt, node, newest, tuple(peer for peer in readings.behind if peer in holders))
