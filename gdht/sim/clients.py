@@ -49,6 +49,7 @@ class Clients:
     apart_since_s: since when the ring is in parts, so that a get must see only what was put through its own node
     after that; infinite: it is not there yet, or broken, and nothing must be seen. None: it is whole.
     excuses_last_resorts: what a get says may not be the newest, as too many stood still, need not be.
+    excuses_second_rings: what is put while there are two need not be seen until they have merged.
     """
 
     def __init__(self, cluster: Cluster, rng: Random, plan: Plan) -> None:
@@ -56,7 +57,7 @@ class Clients:
         self.rng = rng
         self.plan = plan
         self.apart_since_s: float | None = inf
-        self.excuses_last_resorts = False
+        self.excuses_last_resorts = self.excuses_second_rings = False
         self.puts = self.acknowledged = self.gets = self.judged = 0
         keys = plan.keys or max(round(plan.steps * KEYS_PER_STEP), 1)
         self._keys = [ident_bytes(hash_ident(f"key {number}".encode())) for number in range(keys)]
@@ -140,12 +141,8 @@ class Clients:
     # What crashes cost ------------------------------------------------------------------------------------------------
 
     def _note_stored(self, key: bytes, put: Put) -> None:
-        """A put was acknowledged: it must survive crashes from now on, but for those while it was under way.
-
-        Where there are two rings, as the first node of the lists founded one when it had lost all others, it may be
-        seen by nobody until they have merged.
-        """
-        if self.apart_since_s is None and len(find_rings(self.cluster.views())) > 1:
+        """A put was acknowledged: it must survive crashes from now on, but for those while it was under way."""
+        if self.excuses_second_rings and self.apart_since_s is None and len(find_rings(self.cluster.views())) > 1:
             self.apart_since_s = inf
         live = self.cluster.live()
         records = [record for host in live if (record := host.node.store.held(key))]

@@ -276,19 +276,19 @@ class Cluster:
         """The members that may not have the newest of all that they own."""
         return [host for host in self.members() if host.node.receiving]
 
-    def wait_until_sure(self, bound_s: float) -> None:
-        """Run until every member has had the newest of all that it owns. Raises: SimulationFailed after the bound.
+    def wait_until_sure(self, bound_s: float, *, at_once: bool = True) -> None:
+        """Run until every member has the newest of all that it owns. Raises: SimulationFailed after the bound.
 
-        Not all at one moment: where messages take long now and then, somebody is always in doubt.
+        at_once: all of them at one moment. Where messages take long now and then, somebody is always in doubt.
         """
         waiting = self.members()
 
-        def all_were() -> bool:
+        def all_are() -> bool:
             unsure = self.unsure()
-            waiting[:] = [host for host in waiting if host in unsure]
+            waiting[:] = unsure if at_once else [host for host in waiting if host in unsure]
             return not waiting
 
-        if not self.scheduler.run_until(all_were, bound_s, LOOK_EVERY_S):
+        if not self.scheduler.run_until(all_are, bound_s, LOOK_EVERY_S):
             raise self.failure(f"not sure of their records after {bound_s:g} s: {waiting}")
 
     def wait_until_replicated(self, bound_s: float) -> float:

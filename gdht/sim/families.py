@@ -45,7 +45,8 @@ class Safe(History):
 class Rough(Safe):
     """Anything goes: loss, resets, long pauses, slow nodes, cuts, clogs, restarts at once. Demands nothing meanwhile.
 
-    The first node of all stays, so that whoever lost its way finds the ring through it.
+    The first node of all stays, so that whoever lost its way finds the ring through it. When it has lost all others it
+    founds a second ring, as the first of all lists may.
     """
 
     demands_safety = False
@@ -53,6 +54,10 @@ class Rough(Safe):
     restart_after_s = 0.0
     pause_s_max = History.pause_s_max
     clog_s_max = History.clog_s_max
+
+    def begin(self) -> None:
+        super().begin()
+        self.clients.excuses_second_rings = True
 
     def weights(self) -> dict[Callable[[], None], float]:
         return super().weights() | {self.cut: 1.0, self.slow_down: 0.5, self.starve: 0.5, self.bounce: 0.5}

@@ -314,7 +314,7 @@ class History:
         cluster.wait_until_joined(ideal_bound_s(cluster))
         cluster.wait_until_ideal(ideal_bound_s(cluster))
         ideal_s = cluster.now - start_s
-        cluster.wait_until_sure(SURE_BOUND_INTERVALS * cluster.config.stabilize_interval)
+        cluster.wait_until_sure(SURE_BOUND_INTERVALS * cluster.config.stabilize_interval, at_once=not self.plan.tail)
         replicated_s = cluster.wait_until_replicated(REPLICATED_BOUND_INTERVALS * cluster.config.stabilize_interval)
         self.clients.after_quiet(everybody_is_back=bool(self.plan.disks))
         return ideal_s, replicated_s
