@@ -211,13 +211,20 @@ class Daemon:
             self._pool.close_idle()
 
     def _tend_store(self) -> None:
-        """Find out that the disk hangs or takes writes again, also when nobody writes, as who looks at readiness."""
+        """Find out that the disk hangs or takes writes again, also when nobody writes, as who looks at readiness.
+
+        It hangs when two looks find it at the same work, unless it is we who stood still in between.
+        """
+        before = None
         while True:
+            looked_s = time.monotonic()
             gevent.sleep(TRY_STORE_S)
-            if self._disk.busy_s >= TRY_STORE_S:
-                self._store.note_late(self._disk.busy_s)
-            else:
+            now_s, since_s = time.monotonic(), self._disk.busy_since_s
+            if since_s is None or since_s != before:
                 try_again(self._store)
+            elif now_s - looked_s < 2 * TRY_STORE_S:
+                self._store.note_late(now_s - since_s)
+            before = since_s
 
     # What the admin port may tell it to do -------------------------------------------------------------------------
 

@@ -51,9 +51,9 @@ class DiskThread:
         self._works.put(work)
 
     @property
-    def busy_s(self) -> float:
-        """For how long the work under way has been. Switches: no."""
-        return time.monotonic() - self._under_way[0][1] if self._under_way else 0.0
+    def busy_since_s(self) -> float | None:
+        """When the work under way began, by `time.monotonic()`; None: there is none. Switches: no."""
+        return self._under_way[0][1] if self._under_way else None
 
     def soon(self, run: Callable[[], None]) -> None:
         """Have `run` called in the hub, when what the loop has at hand is done. Switches: no."""

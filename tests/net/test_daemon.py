@@ -336,6 +336,19 @@ def test_a_disk_that_hangs_is_told_of_until_it_goes_on(short_looks, durable, han
     assert stopped(greenlet, within_s=10) == 0
 
 
+def test_a_node_that_stood_still_does_not_take_its_disk_for_hanging(short_looks, durable, hang, tools, caplog):
+    daemon, greenlet = durable
+    release = hang(Journal, "append")
+    daemon.node.store.write_note("note", b"")
+    for _ in range(3):
+        time.sleep(0.2)  # the whole process, but for the disk's thread
+        gevent.sleep(0)
+    release.set()
+    tools.wait_for(lambda: daemon.node.store.pending is None)
+    assert "writes hang" not in caplog.text
+    assert stopped(greenlet, within_s=10) == 0
+
+
 def test_a_disk_that_hangs_does_not_keep_a_node_from_ending_with_a_failure(
     durable, hang, monkeypatch, caplog, tmp_path
 ):
