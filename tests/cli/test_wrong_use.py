@@ -160,9 +160,19 @@ def test_a_closed_standard_input_or_error_is_no_traceback(api_port) -> None:
         assert in_shell(streams, "get", "a", "--api", "127.0.0.1:1").returncode == 1
 
 
+def hear_interrupts() -> None:
+    """Have SIGINT count in a child also where the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_while_waiting_is_quiet(taken) -> None:
     address = f"127.0.0.1:{taken.getsockname()[1]}"
-    waiting = subprocess.Popen([*GDHT, "get", "a", "--api", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    waiting = subprocess.Popen(
+        [*GDHT, "get", "a", "--api", address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509  (no threads here)
+    )
     connection, _ = taken.accept()  # now it waits for its answer
     waiting.send_signal(signal.SIGINT)
     output, errors = waiting.communicate(timeout=WAIT_S)
